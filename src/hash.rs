@@ -1,0 +1,1 @@
+//! Pod-template and step hashes.

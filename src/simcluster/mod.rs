@@ -1,0 +1,1 @@
+//! Controllers that stand in for a cluster.
