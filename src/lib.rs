@@ -10,4 +10,5 @@ pub mod apiserver;
 pub mod clock;
 pub mod crd;
 pub mod hash;
+pub mod pb;
 pub mod simcluster;
