@@ -11,4 +11,5 @@ pub mod clock;
 pub mod crd;
 pub mod hash;
 pub mod pb;
+pub mod plan;
 pub mod simcluster;

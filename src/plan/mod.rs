@@ -1,0 +1,3 @@
+//! What is to be done about a rollout: pure.
+
+pub mod replicas;

@@ -1,0 +1,229 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Contract 4.5 written down again, literally and apart from the code above, `None` where the reference has no option at all.
+fn literal_share(r: i32, w: i32, max: i32, s: i32) -> Option<(i32, i32)> {
+    if r == 0 {
+        return Some((0, 0));
+    }
+    let c = (f64::from(r * w) / f64::from(max)).ceil() as i32;
+    let f = (f64::from(r * w) / f64::from(max)).floor() as i32;
+    let tied = |t: i32| (f64::from(t) * (f64::from(w) / f64::from(max))).fract() == 0.5;
+    let zero_ok = w == max || w == 0 || (r == 1 && s == 0);
+    let mut opts = vec![];
+    if c < r || zero_ok {
+        opts.push((c, r));
+    }
+    if !tied(r) && (f != 0 || zero_ok) {
+        opts.push((f, r));
+    }
+    if s > 0 {
+        opts.push((c, r + 1));
+        if !tied(r + 1) && (f != 0 || zero_ok) {
+            opts.push((f, r + 1));
+        }
+    }
+    let delta = |(canary, total): (i32, i32)| (f64::from(canary * max) / f64::from(total) - f64::from(w)).abs();
+    let mut best = *opts.first()?;
+    for o in opts {
+        if delta(o) < delta(best) {
+            best = o;
+        }
+    }
+    Some((best.0, best.1 - best.0))
+}
+
+fn literal_next(l: Limits, want: (i32, i32), new: Option<Size>, stable: Option<Size>, old: i32) -> (i32, i32) {
+    let rfs = |set: Option<Size>, ignore: bool| match set {
+        None => 0,
+        Some(s) if s.spec < s.available || ignore => s.spec,
+        Some(s) => s.available,
+    };
+    let (mut want_new, mut want_stable) = want;
+    if stable.is_none() {
+        (want_new, want_stable) = (l.replicas, 0);
+    }
+    let spec = |s: Option<Size>| s.map_or(0, |s| s.spec);
+    let (mut n, mut st) = (spec(new), spec(stable));
+    let mut up = l.replicas + l.surge - spec(new) - spec(stable) - old;
+    if spec(stable) < want_stable && up > 0 {
+        let used = up.min(want_stable - spec(stable));
+        st = spec(stable) + used;
+        up -= used;
+    }
+    if spec(new) < want_new && up > 0 {
+        n = spec(new) + up.min(want_new - spec(new));
+    }
+    if old > 0 {
+        return (n, st);
+    }
+    let min_avail = l.replicas - l.unavailable;
+    let inc = new.is_none() || want_new >= spec(new);
+    let avail = rfs(new, !inc) + rfs(stable, inc);
+    if avail <= min_avail {
+        return (n, st);
+    }
+    let down = avail - min_avail;
+    let adjust = |d: Option<Size>, a: Option<Size>, mut dc: i32, mut ac: i32| {
+        let (da, Some(a)) = (d.map_or(0, |d| d.available), a) else { return (dc, ac) };
+        let max = l.replicas + l.surge;
+        let over = 0.max(ac + dc - max);
+        ac -= over;
+        let tot = da.min(dc) + a.available.min(ac);
+        let extra = 0.max(a.available - ac);
+        let need = 0.max(min_avail - tot);
+        ac += extra.min(need);
+        dc -= 0.max(ac + dc - max);
+        (dc, ac)
+    };
+    if !inc {
+        if spec(new) > want_new {
+            n = want_new.max(spec(new) - down);
+        }
+        (n, st) = adjust(new, stable, n, st);
+    } else if stable.is_some() {
+        if spec(stable) > want_stable {
+            st = want_stable.max(spec(stable) - down);
+        }
+        (st, n) = adjust(stable, new, st, n);
+    }
+    (n, st)
+}
+
+#[test]
+fn shares_equal_the_formula_of_the_contract_but_for_exception_a() {
+    let mut exceptions = vec![];
+    for r in 0..=20 {
+        for w in 0..=100 {
+            for s in 0..=3 {
+                let ours = share_for_weight(r, w, 100, s);
+                match literal_share(r, w, 100, s) {
+                    Some(theirs) => assert_eq!((ours.new, ours.stable), theirs, "r={r} w={w} s={s}"),
+                    None => exceptions.push((r, w, s, ours.new, ours.stable)),
+                }
+            }
+        }
+    }
+    assert!(exceptions.iter().all(|&(r, w, s, new, stable)| {
+        s == 0 && w < 100 && f64::from(r) * f64::from(w) / 100.0 > f64::from(r - 1) && (new, stable) == (r - 1, 1)
+    }));
+    for (r, w) in [(2, 75), (5, 90), (10, 95)] {
+        assert!(exceptions.contains(&(r, w, 0, r - 1, 1)), "r={r} w={w}");
+    }
+}
+
+#[test]
+fn a_weight_between_nothing_and_everything_leaves_both_sides_a_pod() {
+    for r in 2..=20 {
+        for w in 1..=99 {
+            for s in 0..=2 {
+                let counts = share_for_weight(r, w, 100, s);
+                assert!(counts.new >= 1 && counts.stable >= 1, "r={r} w={w} s={s}: {counts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn examples_of_shares() {
+    for (r, w, s, new, stable) in [
+        (10, 10, 1, 1, 9),
+        (10, 5, 1, 1, 10),
+        (1, 5, 1, 1, 1),
+        (1, 95, 1, 1, 1),
+        (1, 50, 0, 1, 0),
+        (5, 20, 2, 1, 4),
+        (5, 100, 2, 5, 0),
+        (5, 0, 2, 0, 5),
+        (3, 50, 1, 2, 2),
+        (0, 50, 1, 0, 0),
+    ] {
+        assert_eq!(share_for_weight(r, w, 100, s), Counts { new, stable }, "r={r} w={w} s={s}");
+    }
+}
+
+#[test]
+fn rounding_both_limits_to_zero_allows_one_unavailable() {
+    assert_eq!(Limits::new(4, 0, 0).unavailable, 1);
+    assert_eq!(Limits::new(0, 0, 0), Limits { replicas: 0, surge: 0, unavailable: 0 });
+    assert_eq!(Limits::new(2, 1, 5).unavailable, 2);
+}
+
+#[test]
+fn a_dead_stable_pod_makes_room_for_a_third_revision_when_surge_is_used_up() {
+    // R=1, S=1, U=0: the stable pod is dead, revision 2 is available, revision 3 arrives.
+    let limits = Limits::new(1, 1, 0);
+    let wanted = Counts { new: 1, stable: 1 };
+    let sizes = Sizes { new: Some(Size::default()), stable: Some(Size { spec: 1, available: 0 }), older: 1 };
+    assert_eq!(next_counts(limits, wanted, sizes), Counts { new: 0, stable: 1 }, "the formula alone is stuck");
+    assert_eq!(next_older(limits, 1, &[Size { spec: 1, available: 1 }]), [1], "and so are older sets");
+    assert_eq!(unblock(limits, wanted, sizes), Some(Counts { new: 0, stable: 0 }));
+}
+
+#[test]
+fn pods_of_an_aborted_version_that_never_came_up_make_room_for_the_stable_one() {
+    // R=1, S=1, U=0: revision 2 stood alone at weight 100, revision 3 never became available and is aborted.
+    let limits = Limits::new(1, 1, 0);
+    let wanted = Counts { new: 0, stable: 1 };
+    let sizes = Sizes {
+        new: Some(Size { spec: 1, available: 0 }),
+        stable: Some(Size { spec: 0, available: 0 }),
+        older: 1,
+    };
+    assert_eq!(next_counts(limits, wanted, sizes), Counts { new: 1, stable: 0 }, "the formula alone is stuck");
+    assert_eq!(unblock(limits, wanted, sizes), Some(Counts { new: 0, stable: 0 }));
+}
+
+#[test]
+fn older_sets_lose_unavailable_pods_first_and_the_newest_set_goes_first() {
+    let limits = Limits::new(5, 1, 1);
+    let older = [Size { spec: 2, available: 2 }, Size { spec: 3, available: 1 }];
+    // Lasting: 3 of the older, 2 of the stable set; one pod may go.
+    assert_eq!(next_older(limits, 5, &older), [1, 1]);
+    // Nothing available may go; what is not available still does.
+    assert_eq!(next_older(limits, 4, &older), [2, 1]);
+}
+
+prop_compose! {
+    fn size()(spec in 0..8_i32, available in 0..10_i32) -> Size { Size { spec, available: available.min(spec + 2) } }
+}
+
+prop_compose! {
+    fn limits()(replicas in 0..13, surge in 0..6, unavailable in 0..6) -> Limits { Limits::new(replicas, surge, unavailable) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn next_counts_equal_the_formula_of_the_contract(
+        limits in limits(), weight in 0..=100, new in proptest::option::of(size()), stable in proptest::option::of(size()), older in 0..4,
+    ) {
+        let wanted = share_for_weight(limits.replicas, weight, 100, limits.surge);
+        let ours = next_counts(limits, wanted, Sizes { new, stable, older });
+        let theirs = literal_next(limits, (wanted.new, wanted.stable), new, stable, older);
+        prop_assert_eq!((ours.new, ours.stable), theirs);
+    }
+
+    #[test]
+    fn older_sets_never_take_availability_below_the_least(
+        limits in limits(), older in proptest::collection::vec(size(), 0..4), rest in 0..8,
+    ) {
+        let before = rest + older.iter().map(|size| size.lasting()).sum::<i32>();
+        let next = next_older(limits, before, &older);
+        let after = rest + older.iter().zip(&next).map(|(size, &spec)| spec.min(size.available)).sum::<i32>();
+        prop_assert!(after >= limits.least_available().min(before));
+        prop_assert!(older.iter().zip(&next).all(|(size, &spec)| (0..=size.spec).contains(&spec)));
+    }
+
+    #[test]
+    fn unblocking_costs_no_available_pod(limits in limits(), weight in 0..=100, new in size(), stable in size(), older in 0..4) {
+        let wanted = share_for_weight(limits.replicas, weight, 100, limits.surge);
+        if let Some(next) = unblock(limits, wanted, Sizes { new: Some(new), stable: Some(stable), older }) {
+            prop_assert!(next.new.min(new.available) == new.lasting());
+            prop_assert!(next.stable.min(stable.available) == stable.lasting());
+            prop_assert!(next.new + next.stable < new.spec + stable.spec);
+        }
+    }
+}
