@@ -5,6 +5,7 @@ use std::{env, fs, io};
 
 use prost::Message as _;
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells build scripts where to write by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
     println!("cargo:rerun-if-changed={}", root.display());
@@ -16,9 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("rolloutd.v1.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .compile_well_known_types(false)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().compile_well_known_types(false).compile_fds(descriptors)?;
     println!("cargo:rustc-env=ROLLOUTD_COMMIT={}", commit());
     Ok(())
 }

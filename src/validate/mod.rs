@@ -1,0 +1,15 @@
+//! Is a spec valid? Pure checks that answer with field violations, all of them at once.
+//!
+//! Used by the planner (condition InvalidSpec), by the API (INVALID_ARGUMENT) and by the client's offline lint, so that all of them
+//! agree. Depends on L0. Rules and wording follow Argo Rollouts' validation (contract A13) and, for pod templates, Kubernetes'.
+
+mod canary;
+mod labels;
+mod path;
+mod pod_template;
+mod spec;
+mod violation;
+
+pub use path::{Path, Segment};
+pub use spec::rollout;
+pub use violation::{Kind, Violation};
