@@ -24,7 +24,8 @@ fn literal_share(r: i32, w: i32, max: i32, s: i32) -> Option<(i32, i32)> {
             opts.push((f, r + 1));
         }
     }
-    let delta = |(canary, total): (i32, i32)| (f64::from(canary * max) / f64::from(total) - f64::from(w)).abs();
+    let delta =
+        |(canary, total): (i32, i32)| (f64::from(canary * max) / f64::from(total) - f64::from(w)).abs();
     let mut best = *opts.first()?;
     for o in opts {
         if delta(o) < delta(best) {
@@ -34,7 +35,13 @@ fn literal_share(r: i32, w: i32, max: i32, s: i32) -> Option<(i32, i32)> {
     Some((best.0, best.1 - best.0))
 }
 
-fn literal_next(l: Limits, want: (i32, i32), new: Option<Size>, stable: Option<Size>, old: i32) -> (i32, i32) {
+fn literal_next(
+    l: Limits,
+    want: (i32, i32),
+    new: Option<Size>,
+    stable: Option<Size>,
+    old: i32,
+) -> (i32, i32) {
     let rfs = |set: Option<Size>, ignore: bool| match set {
         None => 0,
         Some(s) if s.spec < s.available || ignore => s.spec,
@@ -106,7 +113,10 @@ fn shares_equal_the_formula_of_the_contract_but_for_exception_a() {
         }
     }
     assert!(exceptions.iter().all(|&(r, w, s, new, stable)| {
-        s == 0 && w < 100 && f64::from(r) * f64::from(w) / 100.0 > f64::from(r - 1) && (new, stable) == (r - 1, 1)
+        s == 0
+            && w < 100
+            && f64::from(r) * f64::from(w) / 100.0 > f64::from(r - 1)
+            && (new, stable) == (r - 1, 1)
     }));
     for (r, w) in [(2, 75), (5, 90), (10, 95)] {
         assert!(exceptions.contains(&(r, w, 0, r - 1, 1)), "r={r} w={w}");
@@ -156,7 +166,11 @@ fn a_dead_stable_pod_makes_room_for_a_third_revision_when_surge_is_used_up() {
     let limits = Limits::new(1, 1, 0);
     let wanted = Counts { new: 1, stable: 1 };
     let sizes = Sizes { new: Some(Size::default()), stable: Some(Size { spec: 1, available: 0 }), older: 1 };
-    assert_eq!(next_counts(limits, wanted, sizes), Counts { new: 0, stable: 1 }, "the formula alone is stuck");
+    assert_eq!(
+        next_counts(limits, wanted, sizes),
+        Counts { new: 0, stable: 1 },
+        "the formula alone is stuck"
+    );
     assert_eq!(next_older(limits, 1, &[Size { spec: 1, available: 1 }]), [1], "and so are older sets");
     assert_eq!(unblock(limits, wanted, sizes), Some(Counts { new: 0, stable: 0 }));
 }
@@ -171,7 +185,11 @@ fn pods_of_an_aborted_version_that_never_came_up_make_room_for_the_stable_one() 
         stable: Some(Size { spec: 0, available: 0 }),
         older: 1,
     };
-    assert_eq!(next_counts(limits, wanted, sizes), Counts { new: 1, stable: 0 }, "the formula alone is stuck");
+    assert_eq!(
+        next_counts(limits, wanted, sizes),
+        Counts { new: 1, stable: 0 },
+        "the formula alone is stuck"
+    );
     assert_eq!(unblock(limits, wanted, sizes), Some(Counts { new: 0, stable: 0 }));
 }
 

@@ -1,0 +1,137 @@
+//! What a plan says: the writes to make, why nothing more can be done yet, and when to look again.
+//!
+//! Plain values. Each write names the version of the object that it was decided on, so that it is refused when somebody
+//! changed that object since. [`crate::worker`] carries them out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::blocker::Blocker;
+use super::event::Event;
+
+/// All that is to be done about a rollout now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The versions that were seen.
+    pub basis: Basis,
+    /// Writes to the rollout itself.
+    pub rollout: RolloutPart,
+    /// Writes to its ReplicaSets, at most one for each.
+    pub sets: Vec<SetAction>,
+    /// Why it does not advance further by itself; empty when all is done.
+    pub blockers: Vec<Blocker>,
+    /// Events that belong to no write, and so are repeated by every plan while they hold.
+    pub notices: Vec<Event>,
+    /// What the planner must find out before it can decide.
+    pub question: Option<Question>,
+    /// When time alone will change the plan.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// The versions of the objects that a plan was made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Basis {
+    /// The rollout.
+    pub rollout: Version,
+    /// ReplicaSets, by name.
+    pub sets: BTreeMap<String, Version>,
+}
+
+/// A version of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+}
+
+/// Writes to the rollout: first the object, then its status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RolloutPart {
+    /// A JSON merge patch of the object (its annotations; replicas where the user left them out).
+    pub object: Option<Write>,
+    /// A JSON merge patch of the status subresource, its `status` alone.
+    pub status: Option<Write>,
+    /// How soon the status is to be written.
+    pub urgency: Urgency,
+}
+
+/// A JSON merge patch without its precondition, and the events that are recorded once it succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// The patch.
+    pub patch: Value,
+    /// What it amounts to, in order.
+    pub events: Vec<Event>,
+}
+
+/// How soon a status is to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// It only follows pods that come and go: it may wait a little for company.
+    Soon,
+    /// It decides something.
+    #[default]
+    Now,
+}
+
+/// A write to a ReplicaSet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SetAction {
+    /// Create it.
+    Create {
+        /// Its name.
+        name: String,
+        /// The whole object.
+        object: Value,
+    },
+    /// Make it the rollout's, once a fresh look has shown that the rollout is not being deleted: a set that its deletion
+    /// orphans would otherwise be taken back and then collected with it.
+    Adopt {
+        /// Its name.
+        name: String,
+        /// The version that was decided on.
+        version: Version,
+        /// The JSON merge patch.
+        patch: Value,
+    },
+    /// Change it by a JSON merge patch.
+    Patch {
+        /// Its name.
+        name: String,
+        /// The version that was decided on.
+        version: Version,
+        /// The patch.
+        write: Write,
+    },
+    /// Delete it: an old revision beyond the history limit.
+    Delete {
+        /// Its name.
+        name: String,
+        /// The version that was decided on.
+        version: Version,
+    },
+}
+
+impl SetAction {
+    /// The ReplicaSet's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Create { name, .. }
+            | Self::Adopt { name, .. }
+            | Self::Patch { name, .. }
+            | Self::Delete { name, .. } => name,
+        }
+    }
+}
+
+/// What the planner must ask the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// How spec.template looks with the server's defaults: whether an existing set has it cannot be told without.
+    DefaultedTemplate,
+}

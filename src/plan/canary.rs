@@ -1,0 +1,147 @@
+//! How large each set of a canary without traffic routing is to be next.
+//!
+//! Brings the arithmetic of [`super::replicas`] to ReplicaSets. The sizes follow from where the update stands in the
+//! status that was *seen*: a step that this very plan completes changes sizes only after its status is written.
+
+use super::observed::{Observed, ReplicaSet};
+use super::replicas::{Counts, Limits, Size, Sizes, next_counts, next_older, share_for_weight, unblock};
+use super::revision::Revisions;
+use super::stance::Stance;
+use crate::crd::{CanaryStrategy, Rounding};
+
+const MAX_WEIGHT: i32 = 100;
+
+/// The sizes that sets are to have next, and what they say about the step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sizing {
+    /// The new set's size (also where it does not exist yet).
+    pub new: i32,
+    /// The stable set's size, where it is apart from the new one.
+    pub stable: i32,
+    /// Sizes of the other sets, in the order of [`Revisions::others`].
+    pub others: Vec<i32>,
+    /// The share aimed at.
+    pub wanted: Counts,
+    /// Whether any set that exists is to change its size now.
+    pub changes: bool,
+    /// Whether the weight of the step has been reached: all sizes are as wanted, the new pods are available, the
+    /// stable ones exist, older ones are gone (contract 4.5 AtDesiredReplicaCounts).
+    pub reached: bool,
+}
+
+/// The limits of a canary (contract 4.5 «Fenceposts»).
+#[must_use]
+pub fn limits(seen: &Observed, canary: &CanaryStrategy) -> Limits {
+    let replicas = seen.rollout.spec.replicas();
+    // Validation refuses what is no percentage; should one get here, it counts as nothing.
+    let surge = canary.max_surge().scaled(replicas, Rounding::Up).unwrap_or(0).max(0);
+    let unavailable = canary.max_unavailable().scaled(replicas, Rounding::Down).unwrap_or(0).max(0);
+    Limits::new(replicas, surge, unavailable)
+}
+
+/// The sizes to go to from here.
+#[must_use]
+pub fn sizing(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    canary: &CanaryStrategy,
+) -> Sizing {
+    let limits = limits(seen, canary);
+    let sizes = sizes(revisions);
+    let weight = stance.weight(revisions, canary);
+    if !seen.rollout.spec.paused() {
+        let wanted = share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge);
+        return toward(limits, wanted, sizes, revisions);
+    }
+    match is_resized(seen, revisions) {
+        true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
+        false => unchanged(limits, weight, sizes, revisions),
+    }
+}
+
+/// The size that a new set is created with: that of its first decision.
+#[must_use]
+pub fn first_size(sizing: &Sizing, seen: &Observed) -> i32 {
+    if seen.rollout.spec.paused() { 0 } else { sizing.new }
+}
+
+fn sizes(revisions: &Revisions<'_>) -> Sizes {
+    Sizes {
+        new: revisions.new_set().map(ReplicaSet::size),
+        stable: revisions.stable_apart().map(ReplicaSet::size),
+        older: revisions.others.iter().map(|set| set.replicas).sum(),
+    }
+}
+
+fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_>) -> Sizing {
+    let older: Vec<Size> = revisions.others.iter().map(|set| set.size()).collect();
+    let lasting: i32 = revisions.all().map(|set| set.size().lasting()).sum();
+    let others = next_older(limits, lasting, &older);
+    let others_change = older.iter().zip(&others).any(|(size, &next)| size.spec != next);
+
+    let mut next = next_counts(limits, wanted, sizes);
+    let now = Counts { new: spec(sizes.new), stable: spec(sizes.stable) };
+    if next == now && !others_change {
+        next = unblock(limits, wanted, sizes).unwrap_or(next);
+    }
+    let changes = next != now || others_change;
+    Sizing {
+        new: next.new,
+        stable: next.stable,
+        others,
+        wanted,
+        changes,
+        reached: !changes && reached(revisions),
+    }
+}
+
+/// Held by hand: every set stays as it is.
+fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_>) -> Sizing {
+    Sizing {
+        new: spec(sizes.new),
+        stable: spec(sizes.stable),
+        others: revisions.others.iter().map(|set| set.replicas).collect(),
+        wanted: share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge),
+        changes: false,
+        reached: false,
+    }
+}
+
+fn reached(revisions: &Revisions<'_>) -> bool {
+    let new = revisions.new_set().is_some_and(|new| new.status.available == new.replicas);
+    let stable = revisions.stable_apart().is_none_or(|stable| stable.status.replicas == stable.replicas);
+    new && stable && revisions.others.iter().all(|set| set.status.available == 0)
+}
+
+/// Whether spec.replicas changed since the sets were sized: paused by hand, the update holds, and resizing still works
+/// (contract 4.7).
+fn is_resized(seen: &Observed, revisions: &Revisions<'_>) -> bool {
+    let replicas = seen.rollout.spec.replicas();
+    revisions
+        .new_set()
+        .into_iter()
+        .chain(revisions.stable_apart())
+        .filter(|set| set.replicas > 0)
+        .any(|set| set.desired_replicas().is_some_and(|desired| desired != replicas))
+}
+
+/// The share that the sets have among them now, of the replicas wanted now: what resizing keeps while the update is held.
+fn frozen_share(limits: Limits, sizes: Sizes) -> Counts {
+    let (new, stable) = (spec(sizes.new), spec(sizes.stable));
+    let total = i64::from(new) + i64::from(stable);
+    if total == 0 || limits.replicas == 0 {
+        return Counts { new: 0, stable: limits.replicas };
+    }
+    let exact = i64::from(limits.replicas) * i64::from(new);
+    let rounded = i32::try_from((exact * 2 + total) / (total * 2)).unwrap_or(limits.replicas);
+    // A version that has pods keeps at least one, if there are two to share.
+    let least = i32::from(new > 0).min(limits.replicas - i32::from(stable > 0)).max(0);
+    let most = limits.replicas - i32::from(stable > 0).min(limits.replicas - least);
+    let new = rounded.clamp(least, most.max(least));
+    Counts { new, stable: limits.replicas - new }
+}
+
+fn spec(size: Option<Size>) -> i32 {
+    size.map_or(0, |size| size.spec)
+}

@@ -1,0 +1,145 @@
+//! The events of a rollout: reasons and messages as Argo Rollouts has them (contract 4.2).
+//!
+//! Values only; [`crate::worker`] records them after the write that they belong to.
+
+/// Something that happened to a rollout, for people and for notification triggers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// Normal or Warning.
+    pub severity: Severity,
+    /// The reason, in one CamelCase word.
+    pub reason: &'static str,
+    /// The message.
+    pub message: String,
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// `Normal`.
+    Normal,
+    /// `Warning`.
+    Warning,
+}
+
+impl Severity {
+    /// As Kubernetes spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+fn normal(reason: &'static str, message: String) -> Event {
+    Event { severity: Severity::Normal, reason, message }
+}
+
+fn warning(reason: &'static str, message: String) -> Event {
+    Event { severity: Severity::Warning, reason, message }
+}
+
+/// The rollout has a new revision number.
+#[must_use]
+pub fn rollout_updated(revision: i64) -> Event {
+    normal("RolloutUpdated", format!("Rollout updated to revision {revision}"))
+}
+
+/// A ReplicaSet was created.
+#[must_use]
+pub fn replica_set_created(name: &str, revision: i64) -> Event {
+    normal("NewReplicaSetCreated", format!("Created ReplicaSet {name} (revision {revision})"))
+}
+
+/// A ReplicaSet could not be created.
+#[must_use]
+pub fn replica_set_create_error(message: String) -> Event {
+    warning("ReplicaSetCreateError", message)
+}
+
+/// A ReplicaSet was scaled.
+#[must_use]
+pub fn scaling_replica_set(name: &str, revision: i64, from: i32, to: i32) -> Event {
+    let direction = if to > from { "up" } else { "down" };
+    normal(
+        "ScalingReplicaSet",
+        format!("Scaled {direction} ReplicaSet {name} (revision {revision}) from {from} to {to}"),
+    )
+}
+
+/// An update began.
+#[must_use]
+pub fn not_completed(revision: i64, hash: &str) -> Event {
+    normal(
+        "RolloutNotCompleted",
+        format!("Rollout not completed, started update to revision {revision} ({hash})"),
+    )
+}
+
+/// An update ended well.
+#[must_use]
+pub fn completed(revision: i64, hash: &str, how: &str) -> Event {
+    normal("RolloutCompleted", format!("Rollout completed update to revision {revision} ({hash}): {how}"))
+}
+
+/// A step is done; `number` counts from 1.
+#[must_use]
+pub fn step_completed(number: usize, steps: usize, step: &str) -> Event {
+    normal("RolloutStepCompleted", format!("Rollout step {number}/{steps} completed ({step})"))
+}
+
+/// The template went back to the stable version's.
+#[must_use]
+pub fn skip_steps() -> Event {
+    normal("SkipSteps", "Rollback to stable ReplicaSets".to_owned())
+}
+
+/// A pause began.
+#[must_use]
+pub fn paused(reason: &str) -> Event {
+    normal("RolloutPaused", format!("Rollout is paused ({reason})"))
+}
+
+/// A pause ended.
+#[must_use]
+pub fn resumed() -> Event {
+    normal("RolloutResumed", "Rollout is resumed".to_owned())
+}
+
+/// An update was aborted.
+#[must_use]
+pub fn aborted(message: &str) -> Event {
+    warning("RolloutAborted", message.to_owned())
+}
+
+/// A write of ours was refused.
+#[must_use]
+pub fn reconciliation_error(message: &str) -> Event {
+    warning("ReconciliationError", format!("Reconciliation failed with error: {message}"))
+}
+
+/// The spec uses a field that is not acted on yet.
+#[must_use]
+pub fn unsupported_field(message: String) -> Event {
+    warning("UnsupportedField", message)
+}
+
+/// The stored object cannot be decoded.
+#[must_use]
+pub fn malformed_object(message: String) -> Event {
+    warning("MalformedObject", message)
+}
+
+/// The rollout was seen for the first time.
+#[must_use]
+pub fn added(namespace: &str, name: &str) -> Event {
+    normal("RolloutAddedToInformer", format!("Rollout resource added to informer: {namespace}/{name}"))
+}
+
+/// The rollout was deleted.
+#[must_use]
+pub fn deleted(namespace: &str, name: &str) -> Event {
+    normal("RolloutDeleted", format!("Rollout {namespace}/{name} is deleted."))
+}

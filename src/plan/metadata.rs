@@ -1,0 +1,141 @@
+//! What a ReplicaSet is given besides its size: its manifest, revision number and annotations (contract 4.1, 4.4).
+//!
+//! Absolute: computed from the rollout and compared with what is there, so that drift is repaired.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::observed::{Observed, ReplicaSet};
+use super::revision::{self, Revisions};
+use crate::crd::{self, keys};
+
+/// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
+const NOT_COPIED: [&str; 5] = [
+    keys::LAST_APPLIED_CONFIGURATION,
+    keys::REVISION,
+    keys::REVISION_HISTORY,
+    keys::DESIRED_REPLICAS,
+    keys::NOTIFIED,
+];
+
+/// The manifest of the new ReplicaSet (contract 4.4).
+#[must_use]
+pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32) -> Value {
+    let rollout = &seen.rollout;
+    let hash = &revisions.hash;
+    let mut template = rollout.spec.template.clone().unwrap_or_else(|| json!({}));
+    let mut labels = template_labels(&template);
+    labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), json!(hash));
+    set_labels(&mut template, &labels);
+    if let Some(instance) =
+        rollout.metadata.labels.as_ref().and_then(|labels| labels.get(keys::CONTROLLER_INSTANCE_ID))
+    {
+        labels.insert(keys::CONTROLLER_INSTANCE_ID.to_owned(), json!(instance));
+    }
+    let mut selector = serde_json::to_value(&rollout.spec.selector).unwrap_or_default();
+    if !selector.is_object() {
+        selector = json!({});
+    }
+    selector["matchLabels"][keys::POD_TEMPLATE_HASH] = json!(hash);
+
+    let mut annotations = copied(seen);
+    annotations.insert(keys::REVISION.to_owned(), revisions.number.to_string());
+    annotations.insert(keys::DESIRED_REPLICAS.to_owned(), rollout.spec.replicas().to_string());
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": revision::set_name(seen, hash),
+            "namespace": rollout.metadata.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner(seen)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "minReadySeconds": rollout.spec.min_ready_seconds(),
+            "selector": selector,
+            "template": template,
+        },
+    })
+}
+
+/// The owner reference that makes a set the rollout's.
+#[must_use]
+pub(super) fn owner(seen: &Observed) -> Value {
+    json!({
+        "apiVersion": crd::API_VERSION,
+        "kind": crd::KIND,
+        "name": seen.rollout.metadata.name,
+        "uid": seen.rollout.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// The annotations that the new set must have and has not: the rollout's own, its revision number, and the numbers it had.
+#[must_use]
+pub(super) fn missing_annotations(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    set: &ReplicaSet,
+) -> BTreeMap<String, String> {
+    let mut wanted = copied(seen);
+    if set.revision() < revisions.number {
+        wanted.insert(keys::REVISION.to_owned(), revisions.number.to_string());
+        if let Some(former) = set.annotations.get(keys::REVISION) {
+            let history =
+                match set.annotations.get(keys::REVISION_HISTORY).filter(|history| !history.is_empty()) {
+                    Some(history) => format!("{history},{former}"),
+                    None => former.clone(),
+                };
+            wanted.insert(keys::REVISION_HISTORY.to_owned(), history);
+        }
+    }
+    wanted.retain(|key, value| set.annotations.get(key) != Some(value));
+    wanted
+}
+
+/// The new set, where it was created for the revision that it has now, rather than found or gone back to.
+#[must_use]
+pub(super) fn created_for_this_revision<'a>(
+    seen: &Observed,
+    revisions: &Revisions<'a>,
+) -> Option<&'a ReplicaSet> {
+    let created = seen.rollout.metadata.creation_timestamp.as_ref()?.0;
+    revisions.new_set().filter(|set| {
+        set.revision() == revisions.number
+            && !set.annotations.contains_key(keys::REVISION_HISTORY)
+            && set.created >= created
+    })
+}
+
+/// The rollout's recorded revision number; 0 when it has none.
+#[must_use]
+pub(super) fn recorded_revision(seen: &Observed) -> i64 {
+    let annotations = seen.rollout.metadata.annotations.as_ref();
+    annotations
+        .and_then(|annotations| annotations.get(keys::REVISION))
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn copied(seen: &Observed) -> BTreeMap<String, String> {
+    let annotations = seen.rollout.metadata.annotations.clone().unwrap_or_default();
+    annotations.into_iter().filter(|(key, _)| !NOT_COPIED.contains(&key.as_str())).collect()
+}
+
+fn template_labels(template: &Value) -> Map<String, Value> {
+    template.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// Puts labels into a pod template, whatever shape its metadata has.
+fn set_labels(template: &mut Value, labels: &Map<String, Value>) {
+    let Some(template) = template.as_object_mut() else { return };
+    let metadata = template.entry("metadata").or_insert_with(|| json!({}));
+    if !metadata.is_object() {
+        *metadata = json!({});
+    }
+    metadata["labels"] = Value::Object(labels.clone());
+}

@@ -1,0 +1,163 @@
+//! What a plan is made from: a rollout and everything below it, as it was seen at one moment.
+//!
+//! Plain values of L0, built by [`crate::store`]. Nothing here decides anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::crd::{Rollout, keys};
+
+/// A rollout and everything that is known about it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The rollout.
+    pub rollout: Arc<Rollout>,
+    /// The ReplicaSets that it controls, in any order.
+    pub sets: Vec<Arc<ReplicaSet>>,
+    /// ReplicaSets that its selector matches and that nobody controls.
+    pub orphans: Vec<Arc<ReplicaSet>>,
+    /// The answer to [`super::Question::DefaultedTemplate`], where it was asked.
+    pub defaulted: Option<DefaultedTemplate>,
+    /// Writes of ours that were refused and have not succeeded since.
+    pub setbacks: Vec<Setback>,
+}
+
+/// A pod template as the API server would store it.
+#[derive(Clone, Debug)]
+pub struct DefaultedTemplate {
+    /// What was asked: spec.template of the rollout.
+    pub given: Arc<Value>,
+    /// What the server made of it; `None` where it refused to say.
+    pub stored: Option<Arc<Value>>,
+}
+
+/// A ReplicaSet, with the fields that plans read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicaSet {
+    /// metadata.name.
+    pub name: String,
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// metadata.creationTimestamp.
+    pub created: Timestamp,
+    /// Whether metadata.deletionTimestamp is set.
+    pub terminating: bool,
+    /// metadata.labels.
+    pub labels: BTreeMap<String, String>,
+    /// metadata.annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// metadata.ownerReferences, as they are.
+    pub owners: Vec<Value>,
+    /// spec.replicas; 1 when absent, as Kubernetes has it.
+    pub replicas: i32,
+    /// spec.minReadySeconds.
+    pub min_ready_seconds: i32,
+    /// spec.template.
+    pub template: Arc<Value>,
+    /// status.
+    pub status: SetStatus,
+}
+
+/// The status of a ReplicaSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SetStatus {
+    /// Pods that exist.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods that are available.
+    pub available: i32,
+    /// The generation that the ReplicaSet controller saw last.
+    pub observed_generation: i64,
+    /// Condition ReplicaFailure, where it is there: the cluster refuses pods.
+    pub failure: Option<SetFailure>,
+}
+
+/// Condition ReplicaFailure of a ReplicaSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetFailure {
+    /// True, False or Unknown.
+    pub status: String,
+    /// Its reason, such as `FailedCreate`.
+    pub reason: String,
+    /// Its message: the API server's.
+    pub message: String,
+    /// When its status last changed.
+    pub since: Timestamp,
+}
+
+impl ReplicaSet {
+    /// Its pod template hash; empty when the label is missing.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        self.labels.get(keys::POD_TEMPLATE_HASH).map_or("", String::as_str)
+    }
+
+    /// The uid of the owner that controls it; `None` for an orphan.
+    #[must_use]
+    pub fn controller(&self) -> Option<&str> {
+        let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool).unwrap_or(false);
+        self.owners.iter().find(controls)?.get("uid")?.as_str()
+    }
+
+    /// The version that a write to it is decided on.
+    #[must_use]
+    pub fn version(&self) -> super::Version {
+        super::Version { uid: self.uid.clone(), resource_version: self.resource_version.clone() }
+    }
+
+    /// Its revision number; 0 when it has none that can be read.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.annotations.get(keys::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// spec.replicas of its rollout when it was last scaled; `None` when it was not recorded.
+    #[must_use]
+    pub fn desired_replicas(&self) -> Option<i32> {
+        self.annotations.get(keys::DESIRED_REPLICAS).and_then(|text| text.parse().ok())
+    }
+
+    /// Its size as the arithmetic takes it.
+    #[must_use]
+    pub fn size(&self) -> super::replicas::Size {
+        super::replicas::Size { spec: self.replicas, available: self.status.available }
+    }
+}
+
+/// A write of ours that the API server refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setback {
+    /// What was to be done.
+    pub attempt: Attempt,
+    /// The server's reason in one word, such as `Forbidden`; empty when it gave none.
+    pub reason: String,
+    /// The server's message.
+    pub message: String,
+    /// When it was first refused.
+    pub since: Timestamp,
+    /// When it is tried again.
+    pub next_try: Option<Timestamp>,
+}
+
+/// What a write was to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attempt {
+    /// Create the ReplicaSet of this name.
+    Create(String),
+    /// The name is taken by a ReplicaSet that is not the rollout's, or whose template is another: a hash collision.
+    Collide(String),
+    /// Change the ReplicaSet of this name.
+    Change(String),
+    /// Delete the ReplicaSet of this name.
+    Delete(String),
+    /// Write the rollout itself.
+    Rollout,
+}

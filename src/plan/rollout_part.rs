@@ -1,0 +1,84 @@
+//! The writes to the rollout itself, and which events belong to which.
+//!
+//! The object first (its revision number, its replicas where the user left them out), then the status.
+
+use serde_json::{Map, Value, json};
+
+use super::action::{RolloutPart, Urgency, Write};
+use super::event::{self, Event};
+use super::metadata;
+use super::observed::Observed;
+use super::revision::{NewSet, Revisions};
+use super::stance::Stance;
+use super::status;
+use crate::crd::{RolloutStatus, keys};
+
+/// The writes that bring the rollout to its new status.
+#[must_use]
+pub(super) fn rollout_part(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    status: &RolloutStatus,
+    events: Vec<Event>,
+) -> RolloutPart {
+    let object = object(seen, revisions, stance);
+    // Replicas that are defaulted change the spec: what the status says is about the old one, and waits.
+    let spec_changes = object.as_ref().is_some_and(|write| write.patch.get("spec").is_some());
+    if spec_changes || waits_for_new_set(seen, revisions) {
+        return RolloutPart { object, ..RolloutPart::default() };
+    }
+    let before = seen.rollout.status();
+    let urgency = if status::is_only_counting(before, status) { Urgency::Soon } else { Urgency::Now };
+    let events = in_order(seen, revisions, stance, events);
+    let status = status::patch(before, status).map(|patch| Write { patch, events });
+    RolloutPart { object, status, urgency }
+}
+
+/// While the new set is about to be created there is nothing new to say. When its creation was refused, the status goes on
+/// without it, so that it says why.
+fn waits_for_new_set(seen: &Observed, revisions: &Revisions<'_>) -> bool {
+    match revisions.new {
+        NewSet::Found(_) => false,
+        NewSet::Held(_) | NewSet::Missing => {
+            let collided = super::revision::collision_count(seen) != seen.rollout.status().collision_count;
+            seen.setbacks.is_empty() && !collided
+        }
+    }
+}
+
+fn object(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Option<Write> {
+    let mut patch = Map::new();
+    let mut events = Vec::new();
+    if revisions.new_set().is_some() && metadata::recorded_revision(seen) != revisions.number {
+        let number = revisions.number.to_string();
+        patch.insert("metadata".to_owned(), json!({ "annotations": { (keys::REVISION): number } }));
+        events.push(event::rollout_updated(revisions.number));
+        if let Some(set) = metadata::created_for_this_revision(seen, revisions).filter(|_| stance.fresh) {
+            events.push(event::replica_set_created(&set.name, revisions.number));
+        }
+    }
+    if seen.rollout.spec.replicas.is_none() {
+        patch.insert("spec".to_owned(), json!({ "replicas": seen.rollout.spec.replicas() }));
+    }
+    (!patch.is_empty()).then_some(Write { patch: Value::Object(patch), events })
+}
+
+/// A set is created at the size of its first decision; its events read as if it had been created empty and then scaled, after
+/// the update was announced (contract 4.4).
+fn in_order(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    mut events: Vec<Event>,
+) -> Vec<Event> {
+    let created =
+        metadata::created_for_this_revision(seen, revisions).filter(|set| stance.fresh && set.replicas > 0);
+    if let Some(set) = created {
+        let scaled = event::scaling_replica_set(&set.name, revisions.number, 0, set.replicas);
+        let after =
+            events.iter().position(|event| event.reason == "RolloutNotCompleted").map_or(0, |at| at + 1);
+        events.insert(after, scaled);
+    }
+    events
+}

@@ -1,0 +1,162 @@
+//! The writes to ReplicaSets: creation, adoption, sizes and metadata in one patch each, and the end of old revisions.
+//!
+//! Existing sets are resized only once the status that was seen belongs to the current spec, so that an operator always sees the
+//! reason for a move before the move.
+
+use serde_json::{Map, Value, json};
+
+use super::action::{SetAction, Write};
+use super::canary::{self, Sizing};
+use super::event;
+use super::metadata;
+use super::observed::{Observed, ReplicaSet};
+use super::revision::{self, NewSet, Revisions};
+use super::stance::Stance;
+use crate::crd::keys;
+
+/// Takes over sets that the selector matches and that nobody controls.
+#[must_use]
+pub(super) fn adoptions(seen: &Observed) -> Vec<SetAction> {
+    let adopt = |set: &ReplicaSet| {
+        let mut owners = set.owners.clone();
+        owners.push(metadata::owner(seen));
+        SetAction::Adopt {
+            name: set.name.clone(),
+            version: set.version(),
+            patch: json!({ "metadata": { "ownerReferences": owners } }),
+        }
+    };
+    seen.orphans.iter().filter(|set| !set.terminating).map(|set| adopt(set)).collect()
+}
+
+/// Creates the new set, and brings every set to its size and metadata.
+#[must_use]
+pub(super) fn sizes(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    sizing: &Sizing,
+) -> Vec<SetAction> {
+    let mut actions = Vec::new();
+    match revisions.new {
+        NewSet::Missing => actions.push(SetAction::Create {
+            name: revision::set_name(seen, &revisions.hash),
+            object: metadata::new_set(seen, revisions, canary::first_size(sizing, seen)),
+        }),
+        NewSet::Held(_) => {}
+        NewSet::Found(set) => {
+            let size = if stance.fresh { set.replicas } else { sizing.new };
+            let mut change = Change::to(set, revisions.number);
+            change.size(size);
+            change.leading(seen, sizing);
+            for (key, value) in metadata::missing_annotations(seen, revisions, set) {
+                change.annotate(&key, json!(value));
+            }
+            if set.min_ready_seconds != seen.rollout.spec.min_ready_seconds() {
+                change
+                    .spec
+                    .insert("minReadySeconds".to_owned(), json!(seen.rollout.spec.min_ready_seconds()));
+            }
+            actions.extend(change.action());
+        }
+    }
+    if stance.fresh {
+        return actions;
+    }
+    if let Some(set) = revisions.stable_apart() {
+        let mut change = Change::to(set, set.revision());
+        change.size(sizing.stable);
+        change.leading(seen, sizing);
+        actions.extend(change.action());
+    }
+    for (set, &size) in revisions.others.iter().zip(&sizing.others) {
+        let mut change = Change::to(set, set.revision());
+        if change.size(size) == Resized::Yes {
+            change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
+        }
+        actions.extend(change.action());
+    }
+    actions
+}
+
+/// Deletes the oldest of the sets that are neither new nor stable, as far as there are more than the history limit and they
+/// have no pods (contract: revisionHistoryLimit).
+#[must_use]
+pub(super) fn beyond_limit(seen: &Observed, revisions: &Revisions<'_>) -> Vec<SetAction> {
+    let limit = usize::try_from(seen.rollout.spec.revision_history_limit()).unwrap_or(0);
+    let mut oldest_first = revisions.others.clone();
+    oldest_first.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    let surplus = oldest_first.len().saturating_sub(limit);
+    let is_done = |set: &&&ReplicaSet| {
+        set.replicas == 0 && set.status.replicas == 0 && set.status.observed_generation >= set.generation
+    };
+    let delete = |set: &&ReplicaSet| SetAction::Delete { name: set.name.clone(), version: set.version() };
+    oldest_first.iter().take(surplus).filter(is_done).map(delete).collect()
+}
+
+/// Whether a change resizes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resized {
+    Yes,
+    No,
+}
+
+/// A change to one set, gathered into one patch.
+struct Change<'a> {
+    set: &'a ReplicaSet,
+    revision: i64,
+    annotations: Map<String, Value>,
+    spec: Map<String, Value>,
+    events: Vec<event::Event>,
+}
+
+impl<'a> Change<'a> {
+    fn to(set: &'a ReplicaSet, revision: i64) -> Self {
+        Self { set, revision, annotations: Map::new(), spec: Map::new(), events: Vec::new() }
+    }
+
+    fn annotate(&mut self, key: &str, value: Value) {
+        self.annotations.insert(key.to_owned(), value);
+    }
+
+    fn size(&mut self, size: i32) -> Resized {
+        if size == self.set.replicas {
+            return Resized::No;
+        }
+        self.spec.insert("replicas".to_owned(), json!(size));
+        if size == 0 && self.set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE) {
+            self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null);
+        }
+        let event = event::scaling_replica_set(&self.set.name, self.revision, self.set.replicas, size);
+        self.events.push(event);
+        Resized::Yes
+    }
+
+    /// What only the new and the stable set carry: the replicas they were sized for (contract 4.1), and no deadline to go. While
+    /// an update is held by hand the replicas are recorded last, since until then they say that resizing is not done.
+    fn leading(&mut self, seen: &Observed, sizing: &Sizing) {
+        let replicas = seen.rollout.spec.replicas();
+        let done = !seen.rollout.spec.paused() || !sizing.changes;
+        if done && self.set.desired_replicas() != Some(replicas) {
+            self.annotate(keys::DESIRED_REPLICAS, json!(replicas.to_string()));
+        }
+        if self.set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE) {
+            self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null);
+        }
+    }
+
+    fn action(self) -> Option<SetAction> {
+        let mut patch = Map::new();
+        if !self.annotations.is_empty() {
+            patch.insert("metadata".to_owned(), json!({ "annotations": self.annotations }));
+        }
+        if !self.spec.is_empty() {
+            patch.insert("spec".to_owned(), Value::Object(self.spec));
+        }
+        (!patch.is_empty()).then(|| SetAction::Patch {
+            name: self.set.name.clone(),
+            version: self.set.version(),
+            write: Write { patch: Value::Object(patch), events: self.events },
+        })
+    }
+}

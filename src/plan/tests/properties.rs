@@ -1,0 +1,127 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::world::{Outcome, World};
+use crate::crd::RolloutPhase;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Image(u8),
+    NeverReady(u8),
+    Abort,
+    Retry,
+    Promote,
+    PromoteFull,
+    Scale(i32),
+    Pause(bool),
+    /// Plans and writes so many times, with pods that move every so often.
+    Run(usize),
+    Wait(i64),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        (1..5_u8).prop_map(Operation::Image),
+        (1..5_u8).prop_map(Operation::NeverReady),
+        Just(Operation::Abort),
+        Just(Operation::Retry),
+        Just(Operation::Promote),
+        Just(Operation::PromoteFull),
+        (0..9_i32).prop_map(Operation::Scale),
+        any::<bool>().prop_map(Operation::Pause),
+        (1..6_usize).prop_map(Operation::Run),
+        (1..30_i64).prop_map(Operation::Wait),
+    ]
+}
+
+fn strategy() -> impl Strategy<Value = Value> {
+    let step = prop_oneof![
+        (0..=100_i32).prop_map(|weight| json!({ "setWeight": weight })),
+        Just(json!({ "pause": { "duration": 5 } })),
+        Just(json!({ "pause": {} })),
+    ];
+    (proptest::collection::vec(step, 0..5), 0..4_i32, 0..4_i32).prop_map(|(steps, surge, unavailable)| {
+        let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
+        json!({ "steps": steps, "maxSurge": surge, "maxUnavailable": unavailable })
+    })
+}
+
+fn perform(world: &mut World, operation: &Operation) {
+    match operation {
+        Operation::Image(image) => world.set_image(&format!("v{image}")),
+        Operation::NeverReady(image) => {
+            world.outcomes.insert(format!("v{image}"), Outcome::Never);
+        }
+        Operation::Abort => world.patch_status(json!({ "abort": true })),
+        Operation::Retry => world.patch_status(json!({ "abort": false })),
+        Operation::Promote => promote(world),
+        Operation::PromoteFull => world.patch_status(json!({ "promoteFull": true })),
+        Operation::Scale(replicas) => world.edit(|spec| spec["replicas"] = json!(replicas)),
+        Operation::Pause(paused) => world.edit(|spec| spec["paused"] = json!(paused)),
+        Operation::Run(plans) => {
+            for round in 0..*plans {
+                let plan = world.plan();
+                world.apply(&plan);
+                if round % 2 == 1 {
+                    world.pods();
+                }
+            }
+        }
+        Operation::Wait(seconds) => {
+            world.now = world.now.checked_add(jiff::SignedDuration::from_secs(*seconds)).unwrap();
+        }
+    }
+}
+
+/// What kubectl's plugin writes.
+fn promote(world: &mut World) {
+    let status = world.status();
+    if !status.pause_conditions().is_empty() {
+        world.patch_status(json!({ "pauseConditions": null }));
+    } else if let Some(step) = status.current_step_index {
+        let steps = world.object["spec"]["strategy"]["canary"]["steps"].as_array().map_or(0, Vec::len);
+        let next = (step + 1).min(i32::try_from(steps).unwrap());
+        world.patch_status(json!({ "pauseConditions": null, "currentStepIndex": next }));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever happened before, what can become Healthy does, and the plan comes to rest. The world checks surge, availability
+    /// and steps after every write on the way.
+    #[test]
+    fn nothing_ever_sticks(
+        replicas in 0..9_i32, strategy in strategy(), operations in proptest::collection::vec(operation(), 0..25),
+    ) {
+        let mut world = World::new(replicas, strategy);
+        for operation in &operations {
+            perform(&mut world, operation);
+        }
+        world.outcomes.clear();
+        world.edit(|spec| spec["paused"] = json!(false));
+        world.patch_status(json!({ "abort": false }));
+        world.settle();
+        for _ in 0..8 {
+            if world.status().phase == Some(RolloutPhase::Paused) {
+                world.patch_status(json!({ "pauseConditions": null }));
+            }
+            world.pass(10);
+        }
+        prop_assert_eq!(world.status().phase, Some(RolloutPhase::Healthy), "{:#?} {:#?}", world.status(), world.sets);
+        let plan = world.plan();
+        prop_assert!(plan.sets.is_empty() && plan.rollout.object.is_none() && plan.rollout.status.is_none());
+        prop_assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_plan(
+        replicas in 0..9_i32, strategy in strategy(), operations in proptest::collection::vec(operation(), 0..10),
+    ) {
+        let mut world = World::new(replicas, strategy);
+        for operation in &operations {
+            perform(&mut world, operation);
+        }
+        prop_assert_eq!(world.plan(), world.plan());
+    }
+}

@@ -1,0 +1,287 @@
+//! A cluster made of values: just enough of the ReplicaSet controller for plans to have something to wait for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::crd::{Rollout, RolloutStatus};
+use crate::plan::{self, Attempt, Observed, Plan, ReplicaSet, SetAction, Setback, canary};
+
+/// How pods of an image turn out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ready,
+    Never,
+}
+
+pub(super) struct World {
+    pub(super) object: Value,
+    pub(super) sets: BTreeMap<String, ReplicaSet>,
+    pub(super) setbacks: Vec<Setback>,
+    pub(super) now: Timestamp,
+    /// Outcomes of images other than ready.
+    pub(super) outcomes: BTreeMap<String, Outcome>,
+    pub(super) events: Vec<String>,
+    /// Writes by verb and kind.
+    pub(super) writes: Vec<String>,
+    version: u64,
+}
+
+impl World {
+    pub(super) fn new(replicas: i32, canary: Value) -> Self {
+        let object = json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "uid-web", "resourceVersion": "1", "generation": 1,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {
+                "replicas": replicas,
+                "selector": { "matchLabels": { "app": "web" } },
+                "strategy": { "canary": canary },
+                "template": {
+                    "metadata": { "labels": { "app": "web" } },
+                    "spec": { "containers": [{ "name": "web", "image": "v1" }] },
+                },
+            },
+        });
+        Self {
+            object,
+            sets: BTreeMap::new(),
+            setbacks: Vec::new(),
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            outcomes: BTreeMap::new(),
+            events: Vec::new(),
+            writes: Vec::new(),
+            version: 1,
+        }
+    }
+
+    pub(super) fn observed(&self) -> Observed {
+        let rollout: Rollout = serde_json::from_value(self.object.clone()).unwrap();
+        Observed {
+            rollout: Arc::new(rollout),
+            sets: self.sets.values().cloned().map(Arc::new).collect(),
+            orphans: Vec::new(),
+            defaulted: None,
+            setbacks: self.setbacks.clone(),
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        plan::plan(&self.observed(), self.now)
+    }
+
+    pub(super) fn status(&self) -> RolloutStatus {
+        self.observed().rollout.status().clone()
+    }
+
+    /// Changes the spec, as a user does.
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.object["spec"]);
+        self.object["metadata"]["generation"] =
+            json!(self.object["metadata"]["generation"].as_i64().unwrap() + 1);
+        self.touch();
+    }
+
+    pub(super) fn set_image(&mut self, image: &str) {
+        self.edit(|spec| spec["template"]["spec"]["containers"][0]["image"] = json!(image));
+    }
+
+    /// Merges into the status, as kubectl's plugin does.
+    pub(super) fn patch_status(&mut self, patch: Value) {
+        json_patch::merge(&mut self.object, &json!({ "status": patch }));
+        self.touch();
+    }
+
+    fn touch(&mut self) {
+        self.version += 1;
+        self.object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+    }
+
+    /// Carries out one plan. Says whether it wrote anything.
+    pub(super) fn apply(&mut self, plan: &Plan) -> bool {
+        let mut wrote = false;
+        for action in &plan.sets {
+            let before = self.sizes();
+            self.apply_to_set(action);
+            self.check(&before, action);
+            wrote = true;
+        }
+        for write in plan.rollout.object.iter() {
+            json_patch::merge(&mut self.object, &write.patch);
+            self.touch();
+            self.events
+                .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
+            self.writes.push("patch rollout".to_owned());
+            wrote = true;
+        }
+        for write in plan.rollout.status.iter() {
+            let before = self.status();
+            json_patch::merge(&mut self.object, &json!({ "status": write.patch }));
+            self.touch();
+            self.events
+                .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
+            self.writes.push("patch rollout/status".to_owned());
+            self.check_step(&before);
+            wrote = true;
+        }
+        wrote
+    }
+
+    fn apply_to_set(&mut self, action: &SetAction) {
+        self.version += 1;
+        let version = self.version.to_string();
+        match action {
+            SetAction::Create { name, object } => {
+                self.writes.push("create replicaset".to_owned());
+                let strings = |value: &Value| serde_json::from_value(value.clone()).unwrap();
+                let set = ReplicaSet {
+                    name: name.clone(),
+                    uid: format!("uid-{name}"),
+                    resource_version: version,
+                    generation: 1,
+                    created: self.now,
+                    labels: strings(&object["metadata"]["labels"]),
+                    annotations: strings(&object["metadata"]["annotations"]),
+                    owners: object["metadata"]["ownerReferences"].as_array().unwrap().clone(),
+                    replicas: i32::try_from(object["spec"]["replicas"].as_i64().unwrap()).unwrap(),
+                    template: Arc::new(object["spec"]["template"].clone()),
+                    ..ReplicaSet::default()
+                };
+                assert!(self.sets.insert(name.clone(), set).is_none(), "{name} exists already");
+            }
+            SetAction::Patch { name, write, version: decided_on } => {
+                self.writes.push("patch replicaset".to_owned());
+                let set = self.sets.get_mut(name).unwrap();
+                assert_eq!(decided_on.resource_version, set.resource_version, "decided on an old version");
+                for (key, value) in write
+                    .patch
+                    .pointer("/metadata/annotations")
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flatten()
+                {
+                    match value.as_str() {
+                        Some(value) => set.annotations.insert(key.clone(), value.to_owned()),
+                        None => set.annotations.remove(key),
+                    };
+                }
+                if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
+                    set.replicas = i32::try_from(replicas).unwrap();
+                    set.generation += 1;
+                }
+                set.resource_version = version;
+                self.events
+                    .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
+            }
+            SetAction::Delete { name, .. } => {
+                self.writes.push("delete replicaset".to_owned());
+                self.sets.remove(name);
+            }
+            SetAction::Adopt { .. } => self.writes.push("adopt replicaset".to_owned()),
+        }
+    }
+
+    /// Lets pods come and go for once: surplus pods leave, wanted ones are created, and those that can become available do.
+    pub(super) fn pods(&mut self) -> bool {
+        let mut moved = false;
+        let outcomes = self.outcomes.clone();
+        for set in self.sets.values_mut() {
+            let image =
+                set.template.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
+            let ready = outcomes.get(image).copied().unwrap_or(Outcome::Ready) == Outcome::Ready;
+            let available = if ready { set.replicas } else { set.status.available.min(set.replicas) };
+            let before = set.status.clone();
+            set.status.replicas = set.replicas;
+            set.status.ready = available;
+            set.status.available = available;
+            set.status.observed_generation = set.generation;
+            moved |= before != set.status;
+        }
+        if moved {
+            self.version += 1;
+            let version = self.version.to_string();
+            for set in self.sets.values_mut() {
+                set.resource_version.clone_from(&version);
+            }
+        }
+        moved
+    }
+
+    /// Plans, writes and lets pods move until nothing happens any more; time stands still.
+    pub(super) fn settle(&mut self) {
+        const MOST: usize = 400;
+        for _ in 0..MOST {
+            let plan = self.plan();
+            assert_eq!(plan.question, None);
+            let wrote = self.apply(&plan);
+            if !wrote && !self.pods() {
+                return;
+            }
+        }
+        panic!("does not come to rest: {:#?}\n{:#?}", self.status(), self.events);
+    }
+
+    /// Passes time, then settles.
+    pub(super) fn pass(&mut self, seconds: i64) {
+        self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        self.settle();
+    }
+
+    /// spec.replicas of the set with this image.
+    pub(super) fn replicas(&self, image: &str) -> i32 {
+        let of_image = |set: &&ReplicaSet| {
+            set.template.pointer("/spec/containers/0/image").and_then(Value::as_str) == Some(image)
+        };
+        self.sets.values().filter(of_image).map(|set| set.replicas).sum()
+    }
+
+    pub(super) fn refuse_creation(&mut self, message: &str) {
+        let plan = self.plan();
+        let SetAction::Create { name, .. } = &plan.sets[0] else { panic!("nothing to create") };
+        self.setbacks = vec![Setback {
+            attempt: Attempt::Create(name.clone()),
+            reason: "Forbidden".to_owned(),
+            message: message.to_owned(),
+            since: self.now,
+            next_try: None,
+        }];
+    }
+
+    fn sizes(&self) -> (i32, i32) {
+        let all = self.sets.values();
+        (all.clone().map(|set| set.replicas).sum(), all.map(|set| set.size().lasting()).sum())
+    }
+
+    /// The properties of design.md for a canary without routing.
+    fn check(&self, (spec_before, lasting_before): &(i32, i32), action: &SetAction) {
+        let seen = self.observed();
+        let strategy = seen.rollout.spec.strategy.clone().unwrap();
+        let limits = canary::limits(&seen, strategy.canary.as_ref().unwrap());
+        let (spec, lasting) = self.sizes();
+        assert!(
+            spec <= limits.most().max(*spec_before),
+            "surge: {spec} > {} after {action:?}",
+            limits.most()
+        );
+        assert!(
+            lasting >= limits.least_available().min(*lasting_before),
+            "availability: {lasting} < {} after {action:?}",
+            limits.least_available()
+        );
+    }
+
+    /// The step only grows within a revision, unless steps change or somebody aborts.
+    fn check_step(&self, before: &RolloutStatus) {
+        let after = self.status();
+        let same_update = before.current_pod_hash() == after.current_pod_hash()
+            && before.current_step_hash() == after.current_step_hash();
+        if same_update && !after.abort() {
+            assert!(after.current_step_index >= before.current_step_index, "{before:?} -> {after:?}");
+        }
+    }
+}
