@@ -1,0 +1,178 @@
+//! Our own writes that the caches have not shown yet.
+//!
+//! A plan must not be made from a version that is older than our own last write, or a write that was refused as stale would be
+//! tried again from the same cache. The wait ends when the cache has caught up, when the object is gone, or after
+//! [`PATIENCE`] with one fresh GET.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::object::{Key, ObjectId, is_at_least};
+
+/// How long a cache may take to show our own write before the object is read afresh: far longer than a watch takes, short
+/// beside what people wait for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the cache must show of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// This version or a newer one: our own write.
+    AtLeast(String),
+    /// A newer version than this: a write of ours was refused as stale.
+    NewerThan(String),
+    /// That it is gone: our own deletion of the object with this uid.
+    Gone,
+}
+
+/// Whether the caches have shown all our own writes to a rollout and its sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// They have.
+    Yes,
+    /// They have not; look again by then at the latest.
+    Wait(Instant),
+    /// They had time enough: these objects must be read afresh.
+    Overdue(Vec<ObjectId>),
+}
+
+/// The expectations of a process.
+#[derive(Debug, Default)]
+pub struct Own {
+    inner: Mutex<BTreeMap<ObjectId, (Expectation, Instant, Key)>>,
+}
+
+impl Own {
+    /// Expects something of an object that belongs to a rollout.
+    pub fn expect(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
+        self.lock().insert(object, (expectation, Instant::now(), rollout.clone()));
+    }
+
+    /// Expects a newer version than one that a write was refused for. What is expected already is at least as new.
+    pub fn expect_after_refusal(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
+        self.lock().entry(object).or_insert_with(|| (expectation, Instant::now(), rollout.clone()));
+    }
+
+    /// Whether a plan that was made from this version of an object has seen our own last write to it.
+    #[must_use]
+    pub fn allows(&self, object: &ObjectId, version: &str) -> bool {
+        match self.lock().get(object) {
+            Some((expectation, ..)) => expectation.is_met_by(Some(version)),
+            None => true,
+        }
+    }
+
+    /// The cache shows this version of an object, or (`None`) that it is gone.
+    pub(super) fn shown(&self, object: &ObjectId, version: Option<&str>) {
+        let mut inner = self.lock();
+        if inner.get(object).is_some_and(|(expectation, ..)| expectation.is_met_by(version)) {
+            inner.remove(object);
+        }
+    }
+
+    /// Whether the caches have caught up with our writes to a rollout and its sets.
+    #[must_use]
+    pub fn settled(&self, rollout: &Key) -> Settled {
+        let inner = self.lock();
+        let open = inner.iter().filter(|(_, (.., of))| of == rollout);
+        let (mut overdue, mut until) = (Vec::new(), None);
+        for (object, (_, since, _)) in open {
+            if since.elapsed() >= PATIENCE {
+                overdue.push(object.clone());
+            } else {
+                until = until.into_iter().chain([*since + PATIENCE]).min();
+            }
+        }
+        match (overdue.is_empty(), until) {
+            (false, _) => Settled::Overdue(overdue),
+            (true, Some(until)) => Settled::Wait(until),
+            (true, None) => Settled::Yes,
+        }
+    }
+
+    /// Gives the cache as long again: the object is being read afresh.
+    pub fn extend(&self, object: &ObjectId) {
+        if let Some((_, since, _)) = self.lock().get_mut(object) {
+            *since = Instant::now();
+        }
+    }
+
+    /// Expects nothing of an object any more: it was read afresh.
+    pub fn forget(&self, object: &ObjectId) {
+        self.lock().remove(object);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectId, (Expectation, Instant, Key)>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expectation {
+    fn is_met_by(&self, version: Option<&str>) -> bool {
+        match (self, version) {
+            (_, None) => true,
+            (Self::AtLeast(wanted), Some(version)) => is_at_least(version, wanted),
+            (Self::NewerThan(stale), Some(version)) => version != stale && is_at_least(version, stale),
+            (Self::Gone, Some(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str) -> ObjectId {
+        ObjectId::ReplicaSet(Key::new("shop", name))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_waits_until_the_cache_shows_our_own_write() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        own.expect(set("web-1"), &rollout, Expectation::AtLeast("10".to_owned()));
+        assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
+        assert!(!own.allows(&set("web-1"), "9"));
+        own.shown(&set("web-1"), Some("9"));
+        assert!(matches!(own.settled(&rollout), Settled::Wait(_)), "an older version does not count");
+        own.shown(&set("web-1"), Some("12"));
+        assert_eq!(own.settled(&rollout), Settled::Yes);
+        assert!(own.allows(&set("web-1"), "9"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_ends_when_the_object_is_gone() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        for expectation in [
+            Expectation::AtLeast("10".to_owned()),
+            Expectation::NewerThan("10".to_owned()),
+            Expectation::Gone,
+        ] {
+            own.expect(set("web-1"), &rollout, expectation);
+            own.shown(&set("web-1"), None);
+            assert_eq!(own.settled(&rollout), Settled::Yes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_ends_with_a_fresh_look_after_a_bound() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        own.expect(set("web-1"), &rollout, Expectation::AtLeast("10".to_owned()));
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(own.settled(&rollout), Settled::Overdue(vec![set("web-1")]));
+        own.forget(&set("web-1"));
+        assert_eq!(own.settled(&rollout), Settled::Yes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_write_waits_for_a_newer_version_and_other_rollouts_do_not_wait() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        own.expect(set("web-1"), &rollout, Expectation::NewerThan("10".to_owned()));
+        own.shown(&set("web-1"), Some("10"));
+        assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
+        assert_eq!(own.settled(&Key::new("shop", "other")), Settled::Yes);
+        own.shown(&set("web-1"), Some("11"));
+        assert_eq!(own.settled(&rollout), Settled::Yes);
+    }
+}

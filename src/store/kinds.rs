@@ -1,0 +1,342 @@
+//! The objects that are cached, trimmed while they are decoded: what nobody reads is never stored.
+//!
+//! Managed fields and last-applied manifests are often larger than the rest of an object; of pods only what the tree shows is
+//! kept.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::crd::{Rollout, keys};
+use crate::plan::{ReplicaSet, SetFailure, SetStatus};
+
+/// A Rollout, or why it cannot be decoded.
+#[derive(Clone, Debug)]
+pub struct RolloutRecord {
+    metadata: ObjectMeta,
+    /// The rollout without managed fields and last-applied manifest.
+    pub decoded: Result<Arc<Rollout>, Arc<str>>,
+}
+
+impl<'de> Deserialize<'de> for RolloutRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct OnlyMetadata {
+            #[serde(default)]
+            metadata: ObjectMeta,
+        }
+        let mut object = Value::deserialize(deserializer)?;
+        trim(&mut object);
+        let OnlyMetadata { metadata } =
+            OnlyMetadata::deserialize(&object).map_err(serde::de::Error::custom)?;
+        // One object that cannot be decoded must not stop the watch of all others.
+        let decoded = serde_json::from_value(object).map(Arc::new).map_err(|error| error.to_string().into());
+        Ok(Self { metadata, decoded })
+    }
+}
+
+fn trim(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.remove("managedFields");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(keys::LAST_APPLIED_CONFIGURATION);
+    }
+}
+
+/// A ReplicaSet with the fields that plans read.
+#[derive(Clone, Debug)]
+pub struct SetRecord {
+    metadata: ObjectMeta,
+    /// What plans read.
+    pub set: Arc<ReplicaSet>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSet {
+    metadata: WireMetadata,
+    #[serde(default)]
+    spec: WireSetSpec,
+    #[serde(default)]
+    status: WireSetStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireMetadata {
+    #[serde(default)]
+    name: String,
+    namespace: Option<String>,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    generation: i64,
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<Timestamp>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<Value>>,
+}
+
+impl WireMetadata {
+    /// What `kube` needs to know of an object.
+    fn identity(&self) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: self.namespace.clone(),
+            uid: Some(self.uid.clone()),
+            resource_version: Some(self.resource_version.clone()),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSetSpec {
+    replicas: Option<i32>,
+    min_ready_seconds: Option<i32>,
+    #[serde(default)]
+    template: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireSetStatus {
+    replicas: i32,
+    ready_replicas: i32,
+    available_replicas: i32,
+    observed_generation: i64,
+    conditions: Vec<WireCondition>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireCondition {
+    #[serde(rename = "type")]
+    condition_type: String,
+    status: String,
+    reason: String,
+    message: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+impl<'de> Deserialize<'de> for SetRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireSet { metadata, spec, status } = WireSet::deserialize(deserializer)?;
+        let identity = metadata.identity();
+        let failure =
+            status.conditions.into_iter().find(|condition| condition.condition_type == "ReplicaFailure");
+        let set = ReplicaSet {
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            created: metadata.creation_timestamp.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            labels: metadata.labels.unwrap_or_default(),
+            annotations: metadata.annotations.unwrap_or_default(),
+            owners: metadata.owner_references.unwrap_or_default(),
+            replicas: spec.replicas.unwrap_or(1),
+            min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
+            template: Arc::new(spec.template),
+            status: SetStatus {
+                replicas: status.replicas,
+                ready: status.ready_replicas,
+                available: status.available_replicas,
+                observed_generation: status.observed_generation,
+                failure: failure.map(|condition| SetFailure {
+                    status: condition.status,
+                    reason: condition.reason,
+                    message: condition.message,
+                    since: condition.last_transition_time.unwrap_or_default(),
+                }),
+            },
+        };
+        Ok(Self { metadata: identity, set: Arc::new(set) })
+    }
+}
+
+/// A pod with what the tree shows of it.
+#[derive(Clone, Debug)]
+pub struct PodRecord {
+    metadata: ObjectMeta,
+    /// The uid of the ReplicaSet that controls it; `None` for an orphan.
+    pub controller: Option<String>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// The node it runs on; empty before it is scheduled.
+    pub node: String,
+    /// status.phase.
+    pub phase: String,
+    /// Condition Ready, where it is there.
+    pub ready: Option<PodReady>,
+    /// Its containers, init containers first.
+    pub containers: Vec<ContainerRecord>,
+}
+
+/// Condition Ready of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReady {
+    /// Whether it is True.
+    pub is_ready: bool,
+    /// Its reason.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerRecord {
+    /// Whether it runs before the others.
+    pub init: bool,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How often it was restarted.
+    pub restarts: i32,
+    /// Why it waits or ended, such as `CrashLoopBackOff`; empty while it runs.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePod {
+    metadata: WireMetadata,
+    #[serde(default)]
+    spec: WirePodSpec,
+    #[serde(default)]
+    status: WirePodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WirePodSpec {
+    node_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WirePodStatus {
+    phase: String,
+    reason: String,
+    conditions: Vec<WireCondition>,
+    init_container_statuses: Vec<WireContainer>,
+    container_statuses: Vec<WireContainer>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireContainer {
+    ready: bool,
+    restart_count: i32,
+    state: BTreeMap<String, WireState>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireState {
+    reason: String,
+    message: String,
+}
+
+impl WireContainer {
+    fn record(self, init: bool) -> ContainerRecord {
+        let state = self.state.into_values().find(|state| !state.reason.is_empty()).unwrap_or_default();
+        ContainerRecord {
+            init,
+            ready: self.ready,
+            restarts: self.restart_count,
+            reason: state.reason,
+            message: state.message,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PodRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WirePod { metadata, spec, status } = WirePod::deserialize(deserializer)?;
+        let ready = status.conditions.into_iter().find(|condition| condition.condition_type == "Ready");
+        let init = status.init_container_statuses.into_iter().map(|container| container.record(true));
+        let containers = status.container_statuses.into_iter().map(|container| container.record(false));
+        Ok(Self {
+            controller: controller(metadata.owner_references.as_deref().unwrap_or_default()),
+            created: metadata.creation_timestamp.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            node: spec.node_name,
+            phase: if status.reason.is_empty() { status.phase } else { status.reason },
+            ready: ready.map(|condition| PodReady {
+                is_ready: condition.status == "True",
+                reason: condition.reason,
+                message: condition.message,
+            }),
+            containers: init.chain(containers).collect(),
+            metadata: metadata.identity(),
+        })
+    }
+}
+
+fn controller(owners: &[Value]) -> Option<String> {
+    let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool).unwrap_or(false);
+    owners.iter().find(controls)?.get("uid")?.as_str().map(str::to_owned)
+}
+
+/// A namespace: that it exists.
+#[derive(Clone, Debug, Deserialize)]
+pub struct NamespaceRecord {
+    metadata: ObjectMeta,
+}
+
+/// Implements [`Resource`] for a record: `(type, scope, group, version, kind, plural)`.
+macro_rules! resource {
+    ($($record:ty, $scope:ty, $group:literal, $version:literal, $kind:literal, $plural:literal;)+) => {$(
+        impl Resource for $record {
+            type DynamicType = ();
+            type Scope = $scope;
+
+            fn kind((): &()) -> Cow<'_, str> {
+                $kind.into()
+            }
+
+            fn group((): &()) -> Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> Cow<'_, str> {
+                $version.into()
+            }
+
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    )+};
+}
+
+resource! {
+    RolloutRecord, NamespaceResourceScope, "argoproj.io", "v1alpha1", "Rollout", "rollouts";
+    SetRecord, NamespaceResourceScope, "apps", "v1", "ReplicaSet", "replicasets";
+    PodRecord, NamespaceResourceScope, "", "v1", "Pod", "pods";
+    NamespaceRecord, ClusterResourceScope, "", "v1", "Namespace", "namespaces";
+}

@@ -1,0 +1,123 @@
+//! What the cluster holds, as far as this process cares: caches fed by watches, and typed writes.
+//!
+//! Each kind has one [`cache::Cache`], filled by one [`reflect`] task and trimmed while decoding. [`Store::observe`]
+//! turns a rollout and what belongs to it into the [`Observed`] that plans are made from; [`Own`] makes sure that no plan is
+//! made from a cache that has not seen our own last write yet. Depends on L0 and [`crate::plan`]; used by
+//! [`crate::worker`] and [`crate::api`].
+
+mod cache;
+mod expect;
+mod kinds;
+mod memory;
+mod object;
+mod reach;
+mod reflect;
+mod write;
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use kube::core::{Selector, SelectorExt};
+use tokio::sync::broadcast;
+
+pub use cache::{Cache, Change, Changed};
+pub use expect::{Expectation, Own, Settled};
+pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, SetRecord};
+pub use memory::Memory;
+pub use object::{Key, ObjectId};
+pub use reach::{Reach, Reachability};
+pub use reflect::{Scope, reflect};
+pub use write::{DryRun, Refusal, WriteError, Writer};
+
+use crate::plan::Observed;
+
+/// How many changes a reader of [`Store::changes`] may lag behind before it has to look at everything again.
+const CHANGES_BUFFERED: usize = 4096;
+
+/// The caches of one process. Cheap to share; readers never block each other.
+#[derive(Debug)]
+pub struct Store {
+    /// Rollouts, those that cannot be decoded included.
+    pub rollouts: Cache<RolloutRecord>,
+    /// ReplicaSets that carry a pod template hash.
+    pub sets: Cache<SetRecord>,
+    /// Pods that carry a pod template hash, trimmed.
+    pub pods: Cache<PodRecord>,
+    /// Our own writes that the caches have not shown yet.
+    pub own: Own,
+    /// What was learned from answers to writes and questions.
+    pub memory: Memory,
+    /// Whether the API server answers.
+    pub reach: Reach,
+    changes: broadcast::Sender<Changed>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let (changes, _) = broadcast::channel(CHANGES_BUFFERED);
+        Self {
+            rollouts: Cache::default(),
+            sets: Cache::default(),
+            pods: Cache::default(),
+            own: Own::default(),
+            memory: Memory::default(),
+            reach: Reach::default(),
+            changes,
+        }
+    }
+}
+
+impl Store {
+    /// Changes to any cache, by the rollout that they concern. A reader that lags is told so and has to look at everything
+    /// again.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
+    }
+
+    /// Whether every cache has listed once and the API server answers.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.rollouts.has_listed()
+            && self.sets.has_listed()
+            && self.pods.has_listed()
+            && self.reach.is_reachable()
+    }
+
+    /// A rollout and everything below it; `None` when there is none, or when it cannot be decoded.
+    #[must_use]
+    pub fn observe(&self, key: &Key) -> Option<Observed> {
+        let record = self.rollouts.get(key)?;
+        let rollout = Arc::clone(record.decoded.as_ref().ok()?);
+        let uid = rollout.metadata.uid.as_deref()?;
+        let sets = self.sets.controlled_by(uid).iter().map(|record| Arc::clone(&record.set)).collect();
+        let orphans = match &rollout.spec.selector {
+            Some(selector) => self.orphans(&key.namespace, &meta::LabelSelector::from(selector)),
+            None => Vec::new(),
+        };
+        let (setbacks, defaulted) = self.memory.about(key, &rollout);
+        Some(Observed { rollout, sets, orphans, defaulted, setbacks })
+    }
+
+    fn orphans(&self, namespace: &str, selector: &meta::LabelSelector) -> Vec<Arc<crate::plan::ReplicaSet>> {
+        let orphans = self.sets.without_controller(namespace);
+        if orphans.is_empty() {
+            return Vec::new();
+        }
+        let Ok(selector) = Selector::try_from(selector.clone()) else { return Vec::new() };
+        if selector.selects_all() {
+            return Vec::new();
+        }
+        orphans
+            .iter()
+            .map(|record| &record.set)
+            .filter(|set| selector.matches(&set.labels))
+            .map(Arc::clone)
+            .collect()
+    }
+
+    fn announce(&self, changed: Changed) {
+        // No reader, nobody to tell.
+        let _ = self.changes.send(changed);
+    }
+}

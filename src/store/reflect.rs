@@ -1,0 +1,208 @@
+//! Fills a cache from a watch, for as long as the process lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::Store;
+use super::cache::{Cache, Change, Changed, Record};
+use super::kinds::{PodRecord, RolloutRecord, SetRecord};
+use super::object::{Key, ObjectId};
+
+/// Which objects are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The only namespace, with `--namespaced`; `None`: all.
+    pub namespace: Option<String>,
+    /// A label selector in Kubernetes' string form.
+    pub labels: String,
+}
+
+/// A kind that a store holds.
+pub trait Stored:
+    Record + Clone + DeserializeOwned + std::fmt::Debug + kube::Resource<DynamicType = ()>
+{
+    /// Its name in logs.
+    const KIND: &'static str;
+
+    /// The cache it is held in.
+    fn cache(store: &Store) -> &Cache<Self>;
+
+    /// What a change to it concerns.
+    fn changed(&self, change: Change) -> Changed;
+
+    /// The object that writes of ours go to, where they do.
+    fn written(key: Key) -> Option<ObjectId>;
+}
+
+/// Watches one kind into its cache, for ever. A watch that breaks is taken up again with growing pauses; an object that cannot be
+/// decoded stops nobody else.
+pub async fn reflect<R>(store: Arc<Store>, client: Client, scope: Scope)
+where
+    R: Stored + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+{
+    let api: Api<R> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let config = watcher::Config::default().labels(&scope.labels);
+    let mut events = watch(api, config).default_backoff().boxed();
+    let mut listed = Vec::new();
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => {
+                store.reach.found();
+                take_in(&store, event, &mut listed);
+            }
+            Ok(None) => return,
+            Err(error) => {
+                if is_away(&error) {
+                    store.reach.lost();
+                }
+                tracing::warn!(kind = R::KIND, %error, "watch interrupted");
+            }
+        }
+    }
+}
+
+/// Whether an error means that the API server does not answer, rather than that it answers no: a watch that has expired is taken
+/// up again without anybody noticing.
+fn is_away(error: &watcher::Error) -> bool {
+    let answered = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code < 500);
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => !answered(error),
+        watcher::Error::WatchError(status) => status.code >= 500,
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
+fn take_in<R: Stored>(store: &Store, event: Event<R>, listed: &mut Vec<R>) {
+    match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(object) => listed.push(object),
+        Event::InitDone => replace(store, std::mem::take(listed)),
+        Event::Apply(object) => store.take_in(object),
+        Event::Delete(object) => store.take_out::<R>(&Key::of(&object)),
+    }
+}
+
+fn replace<R: Stored>(store: &Store, objects: Vec<R>) {
+    let keys: Vec<Key> = objects.iter().map(Key::of).collect();
+    let before: BTreeMap<Key, Arc<R>> = R::cache(store).replace(objects);
+    for key in &keys {
+        let Some(object) = R::cache(store).get(key) else { continue };
+        let change = match before.get(key) {
+            Some(old) if old.resource_version() == object.resource_version() => continue,
+            Some(_) => Change::Modified,
+            None => Change::Added,
+        };
+        store.note(&*object, change);
+    }
+    for (key, object) in before {
+        if R::cache(store).get(&key).is_none() {
+            store.note(&*object, Change::Deleted);
+        }
+    }
+    tracing::info!(kind = R::KIND, objects = keys.len(), "listed");
+}
+
+impl Store {
+    /// Takes an object in that was watched or read afresh.
+    pub fn take_in<R: Stored>(&self, object: R) {
+        let Some((object, before)) = R::cache(self).insert(object) else { return };
+        let change = match &before {
+            Some(before) => {
+                // An object that changed hands concerns its old owner too.
+                if before.controller() != object.controller() {
+                    self.announce(before.changed(Change::Deleted));
+                }
+                Change::Modified
+            }
+            None => Change::Added,
+        };
+        self.note(&*object, change);
+    }
+
+    /// Takes an object out that is gone.
+    pub fn take_out<R: Stored>(&self, key: &Key) {
+        match R::cache(self).remove(key) {
+            Some(object) => self.note(&*object, Change::Deleted),
+            None => {
+                if let Some(id) = R::written(key.clone()) {
+                    self.own.shown(&id, None);
+                }
+            }
+        }
+    }
+
+    fn note<R: Stored>(&self, object: &R, change: Change) {
+        if let Some(id) = R::written(Key::of(object)) {
+            let version = object.resource_version().filter(|_| change != Change::Deleted);
+            self.own.shown(&id, version.as_deref());
+        }
+        self.announce(object.changed(change));
+    }
+}
+
+impl Stored for RolloutRecord {
+    const KIND: &'static str = "Rollout";
+
+    fn cache(store: &Store) -> &Cache<Self> {
+        &store.rollouts
+    }
+
+    fn changed(&self, change: Change) -> Changed {
+        Changed::Rollout(Key::of(self), change)
+    }
+
+    fn written(key: Key) -> Option<ObjectId> {
+        Some(ObjectId::Rollout(key))
+    }
+}
+
+impl Stored for SetRecord {
+    const KIND: &'static str = "ReplicaSet";
+
+    fn cache(store: &Store) -> &Cache<Self> {
+        &store.sets
+    }
+
+    fn changed(&self, _: Change) -> Changed {
+        let namespace = self.namespace().unwrap_or_default();
+        match self.controller() {
+            Some(uid) => Changed::Below { namespace, uid: uid.to_owned() },
+            None => Changed::Orphan { namespace },
+        }
+    }
+
+    fn written(key: Key) -> Option<ObjectId> {
+        Some(ObjectId::ReplicaSet(key))
+    }
+}
+
+impl Stored for PodRecord {
+    const KIND: &'static str = "Pod";
+
+    fn cache(store: &Store) -> &Cache<Self> {
+        &store.pods
+    }
+
+    fn changed(&self, _: Change) -> Changed {
+        let namespace = self.namespace().unwrap_or_default();
+        match self.controller() {
+            Some(uid) => Changed::BelowSet { namespace, uid: uid.to_owned() },
+            None => Changed::Orphan { namespace },
+        }
+    }
+
+    fn written(_: Key) -> Option<ObjectId> {
+        None
+    }
+}

@@ -1,0 +1,305 @@
+//! Typed writes. Each carries the version that it was decided on, and tells the caches what to expect.
+//!
+//! Patches, never whole objects. A refusal says whether looking again helps ([`WriteError::Stale`]), whether the object
+//! is gone, or what the server has against it. Every request has a deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::Store;
+use super::expect::Expectation;
+use super::kinds::{RolloutRecord, SetRecord};
+use super::object::{Key, ObjectId};
+use crate::plan::Version;
+
+/// How long a write may take: longer than a healthy API server ever does, short enough that a hung connection does not hold a
+/// rollout.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a write did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The object is another than it was, or another request got there first: look again.
+    #[error("the object has changed")]
+    Stale,
+    /// The object is gone.
+    #[error("the object is gone")]
+    Gone,
+    /// The name is taken.
+    #[error("the name is taken")]
+    Taken,
+    /// The server refused; trying the same again may or may not help.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+}
+
+/// What the server has against a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its reason in one word, such as `Forbidden`; `Unavailable` when it did not answer.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// Whether a question to the server was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DryRun {
+    /// The object as it would be stored.
+    Stored(Value),
+    /// The server refused to say.
+    Refused(Refusal),
+}
+
+/// Writes to rollouts and their ReplicaSets.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    store: Arc<Store>,
+}
+
+impl Writer {
+    /// A writer that sends through this client and tells these caches.
+    #[must_use]
+    pub fn new(client: Client, store: Arc<Store>) -> Self {
+        Self { client, store }
+    }
+
+    /// Creates a ReplicaSet of a rollout.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Taken`] when the name is.
+    pub async fn create_set(&self, rollout: &Key, name: &str, object: &Value) -> Result<(), WriteError> {
+        let object = dynamic(object)?;
+        let created = self.answer(self.dynamic_sets(rollout).create(&PostParams::default(), &object)).await?;
+        self.expect_set(rollout, name, created.resource_version());
+        Ok(())
+    }
+
+    /// Changes a ReplicaSet by a JSON merge patch.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn patch_set(
+        &self,
+        rollout: &Key,
+        name: &str,
+        version: &Version,
+        patch: &Value,
+    ) -> Result<(), WriteError> {
+        let api = self.sets(rollout);
+        let (params, patch) = conditional(patch, version);
+        let request = api.patch(name, &params, &patch);
+        let object = ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name));
+        let set = self.answer_for(object, rollout, version, request).await?;
+        self.expect_set(rollout, name, set.resource_version());
+        Ok(())
+    }
+
+    /// Deletes a ReplicaSet.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn delete_set(&self, rollout: &Key, name: &str, version: &Version) -> Result<(), WriteError> {
+        let api = self.sets(rollout);
+        let preconditions = Preconditions {
+            uid: Some(version.uid.clone()),
+            resource_version: Some(version.resource_version.clone()),
+        };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let object = ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name));
+        self.answer_for(object.clone(), rollout, version, api.delete(name, &params)).await?;
+        self.store.own.expect(object, rollout, Expectation::Gone);
+        Ok(())
+    }
+
+    /// Changes a rollout by a JSON merge patch. Gives its new version.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn patch_rollout(
+        &self,
+        rollout: &Key,
+        version: &Version,
+        patch: &Value,
+    ) -> Result<Version, WriteError> {
+        let api = self.rollouts(rollout);
+        let (params, patch) = conditional(patch, version);
+        let request = api.patch(&rollout.name, &params, &patch);
+        self.written_rollout(rollout, version, request).await
+    }
+
+    /// Changes the status of a rollout by a JSON merge patch of it. Gives its new version.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn patch_status(
+        &self,
+        rollout: &Key,
+        version: &Version,
+        status: &Value,
+    ) -> Result<Version, WriteError> {
+        let api = self.rollouts(rollout);
+        let (params, patch) = conditional(&json!({ "status": status }), version);
+        let request = api.patch_status(&rollout.name, &params, &patch);
+        self.written_rollout(rollout, version, request).await
+    }
+
+    /// Reads an object afresh into the caches, and expects nothing of it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn refresh(&self, object: &ObjectId) -> Result<(), WriteError> {
+        let key = object.key();
+        match object {
+            ObjectId::Rollout(_) => match self.answer(self.rollouts(key).get_opt(&key.name)).await? {
+                Some(rollout) => self.store.take_in(rollout),
+                None => self.store.take_out::<RolloutRecord>(key),
+            },
+            ObjectId::ReplicaSet(_) => {
+                let api = self.sets(key);
+                match self.answer(api.get_opt(&key.name)).await? {
+                    Some(set) => self.store.take_in(set),
+                    None => self.store.take_out::<SetRecord>(key),
+                }
+            }
+        }
+        self.store.own.forget(object);
+        Ok(())
+    }
+
+    /// Reads a ReplicaSet afresh.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn read_set(&self, rollout: &Key, name: &str) -> Result<Option<SetRecord>, WriteError> {
+        self.answer(self.sets(rollout).get_opt(name)).await
+    }
+
+    /// Whether a rollout is still there, by a fresh look: the same object, and not being deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn is_alive(&self, rollout: &Key, uid: &str) -> Result<bool, WriteError> {
+        let found = self.answer(self.rollouts(rollout).get_metadata_opt(&rollout.name)).await?;
+        Ok(found.is_some_and(|found| {
+            found.metadata.uid.as_deref() == Some(uid) && found.metadata.deletion_timestamp.is_none()
+        }))
+    }
+
+    /// Asks how a ReplicaSet would be stored, without storing it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer at all.
+    pub async fn dry_run_set(&self, rollout: &Key, object: &Value) -> Result<DryRun, WriteError> {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        match self.answer(self.dynamic_sets(rollout).create(&params, &dynamic(object)?)).await {
+            Ok(stored) => Ok(DryRun::Stored(stored.data)),
+            Err(WriteError::Refused(refusal)) if refusal.reason == UNAVAILABLE => {
+                Err(WriteError::Refused(refusal))
+            }
+            Err(error) => Ok(DryRun::Refused(Refusal { reason: String::new(), message: error.to_string() })),
+        }
+    }
+
+    fn rollouts(&self, rollout: &Key) -> Api<RolloutRecord> {
+        Api::namespaced(self.client.clone(), &rollout.namespace)
+    }
+
+    fn sets(&self, rollout: &Key) -> Api<SetRecord> {
+        Api::namespaced(self.client.clone(), &rollout.namespace)
+    }
+
+    /// ReplicaSets as plain JSON, for those that are written whole.
+    fn dynamic_sets(&self, rollout: &Key) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<SetRecord>(&());
+        Api::namespaced_with(self.client.clone(), &rollout.namespace, &kind)
+    }
+
+    fn expect_set(&self, rollout: &Key, name: &str, version: Option<String>) {
+        let object = ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name));
+        self.store.own.expect(object, rollout, Expectation::AtLeast(version.unwrap_or_default()));
+    }
+
+    async fn written_rollout(
+        &self,
+        rollout: &Key,
+        version: &Version,
+        request: impl Future<Output = kube::Result<RolloutRecord>>,
+    ) -> Result<Version, WriteError> {
+        let object = ObjectId::Rollout(rollout.clone());
+        let written = self.answer_for(object.clone(), rollout, version, request).await?;
+        let resource_version = written.resource_version().unwrap_or_default();
+        self.store.own.expect(object, rollout, Expectation::AtLeast(resource_version.clone()));
+        Ok(Version { uid: version.uid.clone(), resource_version })
+    }
+
+    /// Waits for the answer to a conditional write; one that was stale makes us wait for what made it so.
+    async fn answer_for<T>(
+        &self,
+        object: ObjectId,
+        rollout: &Key,
+        version: &Version,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        let answer = self.answer(request).await;
+        if let Err(WriteError::Stale) = &answer {
+            let newer = Expectation::NewerThan(version.resource_version.clone());
+            self.store.own.expect_after_refusal(object, rollout, newer);
+        }
+        answer
+    }
+
+    async fn answer<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        match tokio::time::timeout(REQUEST_DEADLINE, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(classify(error)),
+            Err(_) => Err(unavailable(format!("no answer within {}s", REQUEST_DEADLINE.as_secs()))),
+        }
+    }
+}
+
+/// The reason of a refusal when the server did not answer.
+const UNAVAILABLE: &str = "Unavailable";
+
+fn unavailable(message: String) -> WriteError {
+    WriteError::Refused(Refusal { reason: UNAVAILABLE.to_owned(), message })
+}
+
+fn classify(error: kube::Error) -> WriteError {
+    let kube::Error::Api(status) = error else { return unavailable(error.to_string()) };
+    match (status.code, status.reason.as_str()) {
+        (409, "AlreadyExists") => WriteError::Taken,
+        (409, _) => WriteError::Stale,
+        (404 | 410, _) => WriteError::Gone,
+        (500.., _) => unavailable(status.message),
+        (_, reason) => WriteError::Refused(Refusal { reason: reason.to_owned(), message: status.message }),
+    }
+}
+
+/// A patch with the version that it was decided on: the server refuses it once the object is another.
+fn conditional(patch: &Value, version: &Version) -> (PatchParams, Patch<Value>) {
+    let mut patch = patch.clone();
+    patch["metadata"]["uid"] = json!(version.uid);
+    patch["metadata"]["resourceVersion"] = json!(version.resource_version);
+    (PatchParams::default(), Patch::Merge(patch))
+}
+
+fn dynamic(object: &Value) -> Result<DynamicObject, WriteError> {
+    serde_json::from_value(object.clone()).map_err(|error| {
+        WriteError::Refused(Refusal { reason: "Invalid".to_owned(), message: error.to_string() })
+    })
+}
