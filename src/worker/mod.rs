@@ -1,0 +1,63 @@
+//! The workers: one planner for each rollout, and tasks of their own that carry the parts of its plan out.
+//!
+//! The [`planner`] observes, plans and hands each worker the newest part; [`rollout`] writes the rollout and its status,
+//! [`replica_set`] writes ReplicaSets, [`recorder`] records events. All of them run only while this process leads. Depends on
+//! L0 to L3; knows neither the API nor who else runs.
+
+mod planner;
+mod queue;
+mod recorder;
+mod replica_set;
+mod rollout;
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+pub use recorder::Recorder;
+
+use crate::clock::Clock;
+use crate::store::{Store, Writer};
+use crate::telemetry::Metrics;
+use planner::Planner;
+
+/// What the workers need.
+#[derive(Clone)]
+pub struct Workers {
+    /// The caches.
+    pub store: Arc<Store>,
+    /// Sends writes.
+    pub client: Client,
+    /// Sends events, apart so that they can be counted apart.
+    pub event_client: Client,
+    /// Cluster time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Metrics,
+    /// How many rollouts are written to at the same time (`--rollout-threads`).
+    pub rollout_limit: usize,
+    /// How many rollouts' ReplicaSets are written to at the same time.
+    pub set_limit: usize,
+}
+
+impl Workers {
+    /// Runs the workers until they are told to stop; then waits until what they have begun is done.
+    pub async fn run(self, stop: CancellationToken) {
+        let (recorder, recording) =
+            Recorder::new(&self.event_client, self.clock.clone(), self.metrics.clone());
+        let writer = Writer::new(self.client.clone(), Arc::clone(&self.store));
+        let planner = Planner::new(&self, writer.clone(), recorder.clone());
+        let rollouts = rollout::run(
+            planner.shared(),
+            writer.clone(),
+            recorder.clone(),
+            self.rollout_limit,
+            stop.clone(),
+        );
+        let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
+        let planning = planner.run(stop.clone());
+        // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
+        tokio::join!(planning, rollouts, sets, recording.run(stop));
+    }
+}

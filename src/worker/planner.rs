@@ -1,0 +1,325 @@
+//! One planner for each rollout: observes it, plans, and hands each worker the newest part of the plan.
+//!
+//! Planning is quick and never waits, so that one task plans for all rollouts in turn; a rollout is planned again whenever
+//! something below it changes, when its plan says so, and when a write of its was refused.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::Workers;
+use super::queue::Latest;
+use super::recorder::{About, Recorder};
+use super::replica_set::SetsJob;
+use super::rollout::RolloutJob;
+use crate::clock::Clock;
+use crate::plan::{self, Attempt, Event, Observed, Plan, Question, SetAction, Urgency, event};
+use crate::store::{Changed, DryRun, Key, Settled, Store, Writer};
+use crate::telemetry::Metrics;
+
+/// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
+/// other, and one write for all of them is enough.
+const COMPANY: Duration = Duration::from_millis(500);
+
+/// What planner and workers share.
+pub(super) struct Shared {
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    /// Rollouts that are to be planned.
+    wakes: Latest<()>,
+    pub(super) rollouts: Latest<RolloutJob>,
+    pub(super) sets: Latest<SetsJob>,
+}
+
+impl Shared {
+    /// Has a rollout planned again at once.
+    pub(super) fn wake(&self, key: &Key) {
+        self.wakes.put(key, (), Instant::now());
+    }
+
+    /// Has a rollout planned again at a time of the cluster.
+    pub(super) fn wake_at(&self, key: &Key, at: Timestamp) {
+        let left = Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default();
+        self.wakes.put(key, (), Instant::now() + self.clock.in_real_time(left));
+    }
+
+    /// Remembers that a write was refused, and has it planned again when its pause is over.
+    pub(super) fn refused(&self, key: &Key, attempt: Attempt, reason: &str, message: &str) {
+        tracing::warn!(rollout = %key, ?attempt, reason, message, "write refused");
+        self.metrics.reconcile_error(&key.namespace, &key.name);
+        let next = self.store.memory.refused(key, attempt, reason, message, self.clock.now());
+        self.wake(key);
+        self.wake_at(key, next);
+    }
+}
+
+/// Plans for all rollouts.
+pub(super) struct Planner {
+    shared: Arc<Shared>,
+    writer: Writer,
+    recorder: Recorder,
+    /// Questions and fresh looks that are under way.
+    errands: TaskTracker,
+    asking: Arc<Mutex<HashSet<Key>>>,
+    known: HashMap<Key, Known>,
+}
+
+/// What the planner remembers of a rollout that it planned for.
+struct Known {
+    about: About,
+    /// Notices that were recorded; they are repeated by every plan.
+    noticed: Vec<Event>,
+}
+
+impl Planner {
+    pub(super) fn new(workers: &Workers, writer: Writer, recorder: Recorder) -> Self {
+        let shared = Shared {
+            store: Arc::clone(&workers.store),
+            clock: workers.clock.clone(),
+            metrics: workers.metrics.clone(),
+            wakes: Latest::default(),
+            rollouts: Latest::default(),
+            sets: Latest::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            writer,
+            recorder,
+            errands: TaskTracker::new(),
+            asking: Arc::default(),
+            known: HashMap::new(),
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Plans until it is told to stop.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.shared.store.changes();
+        self.wake_all();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                changed = changes.recv() => match changed {
+                    Ok(changed) => self.note(&changed),
+                    Err(RecvError::Lagged(_)) => self.wake_all(),
+                    Err(RecvError::Closed) => break,
+                },
+                (key, ()) = self.shared.wakes.next() => {
+                    self.plan(&key);
+                    self.shared.wakes.done(&key);
+                }
+            }
+        }
+        self.shared.wakes.clear();
+        self.errands.close();
+        self.errands.wait().await;
+    }
+
+    fn wake_all(&self) {
+        for rollout in self.shared.store.rollouts.all() {
+            self.shared.wake(&Key::of(&*rollout));
+        }
+        for key in self.known.keys() {
+            self.shared.wake(key);
+        }
+    }
+
+    fn note(&self, changed: &Changed) {
+        let store = &self.shared.store;
+        match changed {
+            Changed::Rollout(key, _) => self.shared.wake(key),
+            Changed::Below { uid, .. } => {
+                if let Some(key) = store.rollouts.key_of(uid) {
+                    self.shared.wake(&key);
+                }
+            }
+            // Plans are made from sets; their pods show in the sets' status.
+            Changed::BelowSet { .. } => {}
+            Changed::Orphan { namespace } => {
+                for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
+                    self.shared.wake(&Key::of(&*rollout));
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, key: &Key) {
+        match self.shared.store.own.settled(key) {
+            Settled::Yes => {}
+            Settled::Wait(until) => return self.shared.wakes.put(key, (), until),
+            Settled::Overdue(objects) => return self.look_afresh(key, objects),
+        }
+        let Some(seen) = self.shared.store.observe(key) else { return self.forget(key) };
+        let now = self.shared.clock.now();
+        let generation = seen.rollout.metadata.generation;
+        let span = tracing::info_span!("plan", namespace = %key.namespace, rollout = %key.name, ?generation);
+        let _entered = span.enter();
+        let began = Instant::now();
+        let plan = plan::plan(&seen, now);
+        self.shared.metrics.reconcile(&key.namespace, &key.name, began.elapsed());
+        self.hand_out(key, &seen, plan, now);
+    }
+
+    fn hand_out(&mut self, key: &Key, seen: &Observed, plan: Plan, now: Timestamp) {
+        let about = About::rollout(seen);
+        self.notice(key, &about, &plan.notices);
+        self.drop_setbacks(key, &plan);
+        if plan.question == Some(Question::DefaultedTemplate) {
+            self.ask(key, seen);
+        }
+        let retry =
+            seen.setbacks.iter().filter_map(|setback| setback.next_try).filter(|next| *next > now).min();
+        if let Some(at) = plan.wake_at.into_iter().chain(retry).min() {
+            self.shared.wake_at(key, at);
+        }
+
+        // Dropped by the worker of ReplicaSets when it is through: events are recorded in the order of the contract.
+        let (done, sets_done) = oneshot::channel();
+        match plan.sets.is_empty() {
+            true => self.shared.sets.take_back(key),
+            false => {
+                let job = SetsJob {
+                    about: about.clone(),
+                    actions: plan.sets,
+                    basis: plan.basis.clone(),
+                    _done: done,
+                };
+                self.shared.sets.put(key, job, Instant::now());
+            }
+        }
+        match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
+            true => self.shared.rollouts.take_back(key),
+            false => {
+                let wait = match (&plan.rollout.object, plan.rollout.urgency) {
+                    (None, Urgency::Soon) => self.shared.clock.in_real_time(COMPANY),
+                    _ => Duration::ZERO,
+                };
+                let job = RolloutJob { about, part: plan.rollout, version: plan.basis.rollout, sets_done };
+                self.shared.rollouts.put(key, job, Instant::now() + wait);
+            }
+        }
+    }
+
+    /// Records what a plan has to say besides writes, once for as long as it says so.
+    fn notice(&mut self, key: &Key, about: &About, notices: &[Event]) {
+        let is_new = !self.known.contains_key(key);
+        let known =
+            self.known.entry(key.clone()).or_insert(Known { about: about.clone(), noticed: Vec::new() });
+        let replaced = known.about.uid != about.uid;
+        known.about = about.clone();
+        if replaced {
+            known.noticed.clear();
+        }
+        if (is_new || replaced) && about.is_unseen {
+            self.recorder.record(about, vec![event::added(&key.namespace, &key.name)]);
+        }
+        let new: Vec<Event> =
+            notices.iter().filter(|notice| !known.noticed.contains(notice)).cloned().collect();
+        known.noticed = notices.to_vec();
+        self.recorder.record(about, new);
+    }
+
+    /// Forgets refusals of writes that the plan does not want any more; what is said of them is then unsaid.
+    fn drop_setbacks(&self, key: &Key, plan: &Plan) {
+        let creates = plan.sets.iter().any(|action| matches!(action, SetAction::Create { .. }));
+        let writes_rollout = plan.rollout.object.is_some() || plan.rollout.status.is_some();
+        let wanted = |attempt: &Attempt| match attempt {
+            Attempt::Create(name) => plan
+                .sets
+                .iter()
+                .any(|action| matches!(action, SetAction::Create { name: of, .. } if of == name)),
+            Attempt::Change(name) => {
+                let changes = |action: &SetAction| matches!(action, SetAction::Patch { name: of, .. } | SetAction::Adopt { name: of, .. } if of == name);
+                plan.sets.iter().any(changes)
+            }
+            Attempt::Delete(name) => plan
+                .sets
+                .iter()
+                .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
+            Attempt::Collide(_) => creates || writes_rollout,
+            Attempt::Rollout => writes_rollout,
+        };
+        if self.shared.store.memory.keep_setbacks(key, wanted) {
+            self.shared.wake(key);
+        }
+    }
+
+    /// A rollout that is gone, or that cannot be decoded.
+    fn forget(&mut self, key: &Key) {
+        self.shared.sets.take_back(key);
+        self.shared.rollouts.take_back(key);
+        if let Some(record) = self.shared.store.rollouts.get(key) {
+            let Err(error) = &record.decoded else { return };
+            let message =
+                format!("the stored object cannot be decoded, so nothing of it is touched: {error}");
+            tracing::warn!(rollout = %key, %error, "malformed rollout");
+            let about = About::object(&*record);
+            return self.notice(key, &about, &[event::malformed_object(message)]);
+        }
+        self.shared.store.memory.forget(key);
+        self.shared.metrics.forget(&key.namespace, &key.name);
+        if let Some(known) = self.known.remove(key) {
+            self.recorder.record(&known.about, vec![event::deleted(&key.namespace, &key.name)]);
+        }
+    }
+
+    /// Asks the server how the pod template looks with its defaults, once for each template.
+    fn ask(&self, key: &Key, seen: &Observed) {
+        let (Some(object), Some(given)) =
+            (plan::revision::sample_set(seen), seen.rollout.spec.template.clone())
+        else {
+            return;
+        };
+        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return;
+        }
+        let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
+        let asking = Arc::clone(&self.asking);
+        let errand = async move {
+            match writer.dry_run_set(&key, &object).await {
+                Ok(answer) => {
+                    let stored = match answer {
+                        DryRun::Stored(set) => plan::revision::sampled_template(&set).map(Arc::new),
+                        DryRun::Refused(_) => None,
+                    };
+                    shared.store.memory.defaulted(&key, Arc::new(given), stored);
+                    shared.wake(&key);
+                }
+                Err(error) => tracing::warn!(rollout = %key, %error, "no answer to a dry run"),
+            }
+            asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            shared.wake_at(&key, shared.clock.now() + COMPANY);
+        };
+        self.errands.spawn(errand.in_current_span());
+    }
+
+    /// The caches had time enough to show our own writes: the objects are read afresh.
+    fn look_afresh(&self, key: &Key, objects: Vec<crate::store::ObjectId>) {
+        for object in &objects {
+            self.shared.store.own.extend(object);
+        }
+        let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
+        self.errands.spawn(async move {
+            for object in objects {
+                tracing::warn!(rollout = %key, ?object, "the cache did not show our own write: reading afresh");
+                if let Err(error) = writer.refresh(&object).await {
+                    tracing::warn!(rollout = %key, ?object, %error, "cannot read afresh");
+                }
+            }
+            shared.wake(&key);
+        });
+    }
+}
