@@ -10,6 +10,7 @@ pub mod apiserver;
 pub mod clock;
 pub mod crd;
 pub mod hash;
+pub mod lease;
 pub mod pb;
 pub mod plan;
 pub mod pod_template;

@@ -1,0 +1,263 @@
+//! Leadership by Lease: of several processes one writes.
+//!
+//! Under Argo Rollouts' own name (contract A10), so that the two controllers never run at once for one instance id. The rules
+//! are client-go's: a Lease counts from when we saw it change, not by other machines' clocks. Leadership is a value
+//! that anyone may watch; all of it runs in real time, which the processes share.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{self, Clock};
+
+/// How the Lease is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the Lease lies.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Who we are: unique for each process.
+    pub identity: String,
+    /// How long a Lease that is not renewed keeps others out (`--leader-election-lease-duration`).
+    pub lease_duration: Duration,
+    /// How long the leader tries to renew before it gives up (`--leader-election-renew-deadline`).
+    pub renew_deadline: Duration,
+    /// How often is tried (`--leader-election-retry-period`).
+    pub retry_period: Duration,
+}
+
+/// The name of the Lease for an instance id (contract A10).
+#[must_use]
+pub fn lease_name(instance_id: &str) -> String {
+    const NAME: &str = "argo-rollouts-controller-lock";
+    if instance_id.is_empty() { NAME.to_owned() } else { format!("{NAME}-{instance_id}") }
+}
+
+/// Who leads, as far as this process knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader's identity; `None` while nobody is known to lead.
+    pub holder: Option<String>,
+    /// Since when.
+    pub since: Option<jiff::Timestamp>,
+    /// Whether this process leads.
+    pub role: Role,
+}
+
+/// What this process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It stands by.
+    #[default]
+    Standby,
+}
+
+impl Leadership {
+    /// Leadership that nobody else is asked for (`--leader-elect=false`).
+    #[must_use]
+    pub fn undisputed(identity: &str, since: jiff::Timestamp) -> Self {
+        Self { holder: Some(identity.to_owned()), since: Some(since), role: Role::Leader }
+    }
+
+    /// Whether this process leads.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.role == Role::Leader
+    }
+}
+
+/// Campaigns, holds the Lease while it can, and hands it over when it is told to stop.
+///
+/// `leadership` says at every moment who leads. Leadership is given up before anybody else can take it.
+pub async fn campaign(
+    client: Client,
+    config: Config,
+    leadership: watch::Sender<Leadership>,
+    stop: CancellationToken,
+) {
+    let api = Api::namespaced(client, &config.namespace);
+    let mut candidate = Candidate { api, config, seen: None, renewed: Instant::now() };
+    loop {
+        let attempt = tokio::select! {
+            () = stop.cancelled() => break,
+            attempt = candidate.attempt() => attempt,
+        };
+        candidate.publish(&leadership, attempt.is_ok());
+        if let Err(error) = attempt {
+            tracing::debug!(%error, "not the leader");
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = clock::real_sleep(candidate.config.retry_period) => {}
+        }
+    }
+}
+
+/// Gives the Lease up so that the next leader need not wait for it to run out. To be called when this process writes no more.
+pub async fn hand_over(client: Client, config: &Config) {
+    let api: Api<Lease> = Api::namespaced(client, &config.namespace);
+    let release = async {
+        let Some(mut lease) = api.get_opt(&config.name).await? else { return Ok(()) };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() != Some(&config.identity) {
+            return Ok(());
+        }
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        spec.renew_time = Some(now());
+        api.replace(&config.name, &PostParams::default(), &lease).await.map(|_| ())
+    };
+    match tokio::time::timeout(config.renew_deadline, release).await {
+        Ok(Ok(())) => tracing::info!(lease = %config.name, "handed the lease over"),
+        Ok(Err(error)) => tracing::warn!(lease = %config.name, %error, "could not hand the lease over"),
+        Err(_) => tracing::warn!(lease = %config.name, "could not hand the lease over in time"),
+    }
+}
+
+struct Candidate {
+    api: Api<Lease>,
+    config: Config,
+    /// The Lease as we last saw it, and when we saw it become so.
+    seen: Option<(Lease, Instant)>,
+    /// When we last renewed it.
+    renewed: Instant,
+}
+
+/// Why an attempt did not make us the leader.
+#[derive(Debug, thiserror::Error)]
+enum NotLeading {
+    #[error("the lease is held by {0:?}")]
+    Held(String),
+    #[error("another got there first")]
+    Overtaken,
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("no answer")]
+    NoAnswer,
+}
+
+impl Candidate {
+    /// Takes or renews the Lease.
+    async fn attempt(&mut self) -> Result<(), NotLeading> {
+        // A leader has until its deadline, whatever the API server does meanwhile.
+        let spent = if self.holds() { self.renewed.elapsed() } else { Duration::ZERO };
+        let deadline = self.config.renew_deadline.saturating_sub(spent);
+        let began = Instant::now();
+        let attempt = tokio::time::timeout(deadline, self.take()).await;
+        attempt.map_err(|_| NotLeading::NoAnswer)??;
+        // Counted from before the request: others may count from any time after it.
+        self.renewed = began;
+        Ok(())
+    }
+
+    async fn take(&mut self) -> Result<(), NotLeading> {
+        let Some(lease) = self.api.get_opt(&self.config.name).await? else {
+            let lease = self.lease(None);
+            let created = self.api.create(&PostParams::default(), &lease).await.map_err(overtaken)?;
+            self.see(created);
+            return Ok(());
+        };
+        self.see(lease.clone());
+        let holder = holder(&lease);
+        let is_valid = self.seen.as_ref().is_some_and(|(lease, since)| since.elapsed() < duration(lease));
+        if !holder.is_empty() && holder != self.config.identity && is_valid {
+            return Err(NotLeading::Held(holder.to_owned()));
+        }
+        let taken = self.lease(Some(&lease));
+        let written =
+            self.api.replace(&self.config.name, &PostParams::default(), &taken).await.map_err(overtaken)?;
+        self.see(written);
+        Ok(())
+    }
+
+    fn see(&mut self, lease: Lease) {
+        if self.seen.as_ref().is_none_or(|(seen, _)| seen.spec != lease.spec) {
+            self.seen = Some((lease, Instant::now()));
+        }
+    }
+
+    /// The Lease with us as its holder.
+    fn lease(&self, before: Option<&Lease>) -> Lease {
+        let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let ours = spec.holder_identity.as_deref() == Some(&self.config.identity);
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        let seconds = i32::try_from(self.config.lease_duration.as_secs()).unwrap_or(i32::MAX).max(1);
+        let metadata = before.map_or_else(
+            || ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() },
+            |lease| lease.metadata.clone(),
+        );
+        let spec = LeaseSpec {
+            holder_identity: Some(self.config.identity.clone()),
+            lease_duration_seconds: Some(seconds),
+            acquire_time: if ours { spec.acquire_time } else { Some(now()) },
+            renew_time: Some(now()),
+            lease_transitions: Some(if ours || before.is_none() { transitions } else { transitions + 1 }),
+            ..spec
+        };
+        Lease { metadata, spec: Some(spec) }
+    }
+
+    fn publish(&self, leadership: &watch::Sender<Leadership>, succeeded: bool) {
+        let led = leadership.borrow().is_ours();
+        // A leader that cannot renew goes on for as long as nobody else may take over.
+        let leads = succeeded || (led && self.holds() && self.renewed.elapsed() < self.config.renew_deadline);
+        let seen = self.seen.as_ref().map(|(lease, _)| lease);
+        let now = Leadership {
+            holder: seen.map(|lease| holder(lease).to_owned()).filter(|holder| !holder.is_empty()),
+            since: seen.and_then(|lease| lease.spec.as_ref()?.acquire_time.as_ref()).map(|time| time.0),
+            role: if leads { Role::Leader } else { Role::Standby },
+        };
+        if now.role != leadership.borrow().role {
+            tracing::info!(lease = %self.config.name, identity = %self.config.identity, role = ?now.role, "leadership");
+        }
+        leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+
+    fn holds(&self) -> bool {
+        self.seen.as_ref().is_some_and(|(lease, _)| holder(lease) == self.config.identity)
+    }
+}
+
+fn holder(lease: &Lease) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+}
+
+fn duration(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn overtaken(error: kube::Error) -> NotLeading {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => NotLeading::Overtaken,
+        error => NotLeading::Api(error),
+    }
+}
+
+fn now() -> MicroTime {
+    MicroTime(Clock::wall().now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lease_bears_argo_rollouts_name_with_the_instance_id() {
+        assert_eq!(lease_name(""), "argo-rollouts-controller-lock");
+        assert_eq!(lease_name("blue"), "argo-rollouts-controller-lock-blue");
+    }
+}
