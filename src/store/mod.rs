@@ -6,6 +6,7 @@
 //! [`crate::worker`] and [`crate::api`].
 
 mod cache;
+mod client;
 mod expect;
 mod kinds;
 mod memory;
@@ -21,6 +22,7 @@ use kube::core::{Selector, SelectorExt};
 use tokio::sync::broadcast;
 
 pub use cache::{Cache, Change, Changed};
+pub use client::{Counted, Requests, Throttle};
 pub use expect::{Expectation, Own, Settled};
 pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, SetRecord};
 pub use memory::Memory;

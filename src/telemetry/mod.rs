@@ -5,4 +5,4 @@
 pub mod logs;
 mod metrics;
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, RequestLabels};
