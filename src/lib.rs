@@ -14,6 +14,7 @@ pub mod lease;
 pub mod pb;
 pub mod plan;
 pub mod pod_template;
+pub mod serve;
 pub mod simcluster;
 pub mod store;
 pub mod telemetry;
