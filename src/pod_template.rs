@@ -28,9 +28,19 @@ pub fn remove_malformed(template: &mut Value) -> Vec<HashError> {
     malformed
 }
 
+/// Takes labels out, and the map of labels when it is empty then.
+pub fn remove_labels<K: AsRef<str>>(template: &mut Value, keys: impl IntoIterator<Item = K>) {
+    remove_keys(template, "labels", keys);
+}
+
+/// Takes annotations out, and the map of annotations when it is empty then.
+pub fn remove_annotations<K: AsRef<str>>(template: &mut Value, keys: impl IntoIterator<Item = K>) {
+    remove_keys(template, "annotations", keys);
+}
+
 /// Takes the hash label out.
 pub fn remove_hash_label(template: &mut Value) {
-    remove_keys(template, "labels", [keys::POD_TEMPLATE_HASH]);
+    remove_labels(template, [keys::POD_TEMPLATE_HASH]);
 }
 
 /// Takes out the ephemeral metadata that a ReplicaSet records in its annotation
@@ -43,11 +53,8 @@ pub fn remove_hash_label(template: &mut Value) {
 pub fn remove_ephemeral_metadata(template: &mut Value, annotation: &str) -> Result<(), serde_json::Error> {
     let recorded: Option<PodTemplateMetadata> = serde_json::from_str(annotation)?;
     let Some(recorded) = recorded else { return Ok(()) };
-    let names = |map: &Option<std::collections::BTreeMap<String, String>>| -> Vec<String> {
-        map.iter().flat_map(|map| map.keys().cloned()).collect()
-    };
-    remove_keys(template, "labels", names(&recorded.labels));
-    remove_keys(template, "annotations", names(&recorded.annotations));
+    remove_labels(template, recorded.labels.unwrap_or_default().keys());
+    remove_annotations(template, recorded.annotations.unwrap_or_default().keys());
     Ok(())
 }
 
@@ -86,7 +93,6 @@ fn selects_by_hash(term: &Value) -> bool {
         .is_some_and(|all| all.iter().any(|requirement| requirement["key"] == keys::POD_TEMPLATE_HASH))
 }
 
-/// Takes keys out of a map in the template's metadata, and the map when it is empty then.
 fn remove_keys<K: AsRef<str>>(template: &mut Value, map: &str, keys: impl IntoIterator<Item = K>) {
     let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     let Some(entries) = metadata.get_mut(map).and_then(Value::as_object_mut) else { return };

@@ -265,3 +265,16 @@ fn is_nothing(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_that_may_be_dropped_is_in_the_type_table() {
+        for (structure, field) in DROPPED_WHERE_DISABLED {
+            let GoType::Struct(index) = GoTypes::get().named(structure) else { unreachable!() };
+            assert!(GoTypes::get().structure(index).field(field).is_some(), "{structure}.{field}");
+        }
+    }
+}

@@ -247,6 +247,23 @@ fn a_container_that_is_no_object_takes_the_list_with_it() {
     assert_eq!(template, json!({ "spec": { "nodeName": "n" } }));
 }
 
+/// Any JSON at all.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,6}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map("[a-z]{1,6}", inner, 0..3).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -265,6 +282,29 @@ proptest! {
         apply_defaults(&mut defaulted);
         prop_assert_eq!(compared(&template, &defaulted), "same");
         prop_assert_eq!(compared(&template, &template), "same");
+    }
+
+    #[test]
+    fn whatever_stands_in_a_template_panics_nowhere_and_can_be_taken_out(
+        template in arbitrary::template(),
+        choice in any::<prop::sample::Index>(),
+        junk in any_json(),
+    ) {
+        let mut pointers = Vec::new();
+        collect_fields(&template, &FieldPath::default(), &mut pointers);
+        let mut broken = template.clone();
+        if pointers.is_empty() {
+            broken = junk;
+        } else {
+            *at(&mut broken, pointers[choice.index(pointers.len())].elements()) = junk;
+        }
+        apply_defaults(&mut broken.clone());
+        let _ = compare(&broken, &template, UnknownFields::Count);
+        let _ = compare(&template, &broken, UnknownFields::Ignore);
+        remove_injected_anti_affinity(&mut broken.clone());
+        remove_hash_label(&mut broken.clone());
+        remove_malformed(&mut broken);
+        prop_assert!(go_template_json(&broken).is_ok());
     }
 
     #[test]
@@ -294,6 +334,14 @@ proptest! {
             }
         }
     }
+}
+
+/// The value that a path leads to.
+fn at<'a>(root: &'a mut Value, path: &[PathElement]) -> &'a mut Value {
+    path.iter().fold(root, |value, element| match element {
+        PathElement::Field(name) | PathElement::Key(name) => &mut value[name.as_str()],
+        PathElement::Index(index) => &mut value[*index],
+    })
 }
 
 /// The paths of all fields and map entries.
