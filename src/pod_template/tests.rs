@@ -52,6 +52,19 @@ fn defaults_are_those_of_a_real_api_server() {
 }
 
 #[test]
+fn structs_that_are_absent_get_their_defaults_too() {
+    for mut nothing in [json!(null), json!({}), json!({ "spec": null })] {
+        apply_defaults(&mut nothing);
+        assert_eq!(nothing["spec"]["dnsPolicy"], "ClusterFirst");
+    }
+    let mut claim =
+        with_pod(json!({ "volumes": [{ "name": "v", "ephemeral": { "volumeClaimTemplate": {} } }] }));
+    apply_defaults(&mut claim);
+    let path = "/spec/volumes/0/ephemeral/volumeClaimTemplate/spec/volumeMode";
+    assert_eq!(claim.pointer(path), Some(&json!("Filesystem")));
+}
+
+#[test]
 fn a_stored_template_is_the_same_as_the_written_one() {
     for Stored { desired, live } in stored() {
         assert_eq!(compared(&desired, &live), "same", "{desired}");
