@@ -26,7 +26,10 @@ impl Drive<'_> {
     }
 
     pub async fn set_image(&self, version: &str) {
-        self.spec(json!({ "template": { "spec": { "containers": [{ "name": "web", "image": image(version) }] } } })).await;
+        self.spec(
+            json!({ "template": { "spec": { "containers": [{ "name": "web", "image": image(version) }] } } }),
+        )
+        .await;
     }
 
     pub async fn scale(&self, replicas: i32) {
@@ -67,7 +70,8 @@ impl Drive<'_> {
     }
 
     pub async fn promote_to(&self, step: i32) {
-        self.status(json!({ "pauseConditions": null, "controllerPause": false, "currentStepIndex": step })).await;
+        self.status(json!({ "pauseConditions": null, "controllerPause": false, "currentStepIndex": step }))
+            .await;
     }
 
     /// Puts the pod template of an earlier revision back.
@@ -79,7 +83,8 @@ impl Drive<'_> {
         let set = sets.iter().find(of_revision).expect("the revision exists");
         let mut template = serde_json::to_value(&set.spec.template).unwrap();
         template["metadata"]["labels"].as_object_mut().unwrap().remove(keys::POD_TEMPLATE_HASH);
-        let patch = serde_json::from_value(json!([{ "op": "replace", "path": "/spec/template", "value": template }]));
+        let patch =
+            serde_json::from_value(json!([{ "op": "replace", "path": "/spec/template", "value": template }]));
         let patch: Patch<Value> = Patch::Json(patch.expect("a JSON patch"));
         self.world.rollouts().patch("web", &PatchParams::default(), &patch).await.expect("it is patched");
     }
@@ -91,6 +96,10 @@ impl Drive<'_> {
 
     async fn status(&self, status: Value) {
         let patch = Patch::Merge(json!({ "status": status }));
-        self.world.rollouts().patch_status("web", &PatchParams::default(), &patch).await.expect("it is patched");
+        self.world
+            .rollouts()
+            .patch_status("web", &PatchParams::default(), &patch)
+            .await
+            .expect("it is patched");
     }
 }

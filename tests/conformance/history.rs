@@ -28,7 +28,9 @@ impl History {
     pub async fn follow(client: &Client, namespace: &str) -> Self {
         let history = Self { entries: Arc::default() };
         history.watch(Api::<Rollout>::namespaced(client.clone(), namespace), |event| match event {
-            WatchEvent::Added(rollout) | WatchEvent::Modified(rollout) => Some(Entry::Rollout(Box::new(rollout))),
+            WatchEvent::Added(rollout) | WatchEvent::Modified(rollout) => {
+                Some(Entry::Rollout(Box::new(rollout)))
+            }
             _ => None,
         });
         history.watch(Api::<ReplicaSet>::namespaced(client.clone(), namespace), |event| match event {
@@ -47,15 +49,21 @@ impl History {
         tokio::spawn(async move {
             let list = api.list(&ListParams::default()).await.expect("the namespace is listed");
             let version = list.metadata.resource_version.unwrap_or_default();
-            let mut events = api.watch(&WatchParams::default().timeout(290), &version).await.expect("it is watched").boxed();
+            let mut events = api
+                .watch(&WatchParams::default().timeout(290), &version)
+                .await
+                .expect("it is watched")
+                .boxed();
             while let Some(Ok(event)) = events.next().await {
                 let version = match &event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                        object.resource_version()
-                    }
+                    WatchEvent::Added(object)
+                    | WatchEvent::Modified(object)
+                    | WatchEvent::Deleted(object) => object.resource_version(),
                     _ => None,
                 };
-                if let (Some(version), Some(entry)) = (version.and_then(|version| version.parse().ok()), entry(event)) {
+                if let (Some(version), Some(entry)) =
+                    (version.and_then(|version| version.parse().ok()), entry(event))
+                {
                     entries.lock().unwrap().insert(version, entry);
                 }
             }

@@ -66,7 +66,9 @@ async fn paused_at(drive: &Drive<'_>, step: i32) -> Rollout {
     let paused = is(RolloutPhase::Paused);
     drive
         .world
-        .until("paused at a step", |rollout| paused(rollout) && rollout.status().current_step_index == Some(step))
+        .until("paused at a step", |rollout| {
+            paused(rollout) && rollout.status().current_step_index == Some(step)
+        })
         .await
 }
 
@@ -106,8 +108,10 @@ async fn rolling_update_without_steps(drive: &Drive<'_>, replicas: i32) {
 
 async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
     let pause = json!({ "pause": { "duration": "1s" } });
-    let steps: Vec<Value> =
-        [20, 40, 60, 80].into_iter().flat_map(|weight| [json!({ "setWeight": weight }), pause.clone()]).collect();
+    let steps: Vec<Value> = [20, 40, 60, 80]
+        .into_iter()
+        .flat_map(|weight| [json!({ "setWeight": weight }), pause.clone()])
+        .collect();
     deployed(drive, replicas, json!({ "steps": steps })).await;
     drive.set_image("v2").await;
     let rollout = healthy(drive).await;
@@ -161,7 +165,10 @@ async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
                 && rollout.status().replicas == Some(replicas)
         })
         .await;
-    assert_eq!(rollout.status().message.as_deref(), Some("RolloutAborted: Rollout aborted update to revision 2"));
+    assert_eq!(
+        rollout.status().message.as_deref(),
+        Some("RolloutAborted: Rollout aborted update to revision 2")
+    );
     drive.retry().await;
     paused_at(drive, 1).await;
     drive.promote_full().await;
@@ -227,7 +234,8 @@ async fn pause_by_spec(drive: &Drive<'_>, replicas: i32) {
     drive
         .world
         .until("paused by hand", |rollout| {
-            is(RolloutPhase::Paused)(rollout) && rollout.status().message.as_deref() == Some("manually paused")
+            is(RolloutPhase::Paused)(rollout)
+                && rollout.status().message.as_deref() == Some("manually paused")
         })
         .await;
     drive.resume().await;
@@ -298,7 +306,8 @@ async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
         let gone = async {
             loop {
                 let all = ListParams::default();
-                let left = sets.list(&all).await.unwrap().items.len() + pods.list(&all).await.unwrap().items.len();
+                let left =
+                    sets.list(&all).await.unwrap().items.len() + pods.list(&all).await.unwrap().items.len();
                 if left == 0 && drive.world.rollouts().get_opt("web").await.unwrap().is_none() {
                     return;
                 }

@@ -52,7 +52,11 @@ async fn real_cluster() -> Option<Arc<Kubernetes>> {
 }
 
 fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config {
-    let never = Rule { image: ImageMatch::Contains(":never".to_owned()), start_up: None, outcome: Outcome::NeverReady };
+    let never = Rule {
+        image: ImageMatch::Contains(":never".to_owned()),
+        start_up: None,
+        outcome: Outcome::NeverReady,
+    };
     let behaviour = Behaviour {
         start_up: Duration::from_millis(50),
         termination: Duration::from_millis(20),
@@ -142,7 +146,9 @@ impl World {
         events.sort_by_key(|event| event.resource_version().and_then(|version| version.parse::<u64>().ok()));
         events
             .into_iter()
-            .map(|event| format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default()))
+            .map(|event| {
+                format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default())
+            })
             .collect()
     }
 }
