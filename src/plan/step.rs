@@ -114,7 +114,7 @@ fn pass_steps(progress: &mut Progress, scene: &Scene<'_>) {
         return;
     }
     while let Some(action) = progress.stance.action(scene.canary) {
-        let sizing = canary::sizing(scene.seen, scene.revisions, &progress.stance, scene.canary);
+        let sizing = canary::sizing(scene.seen, scene.revisions, &progress.stance, scene.canary, scene.now);
         let passed = match action {
             StepAction::SetWeight(_) => sizing.reached,
             StepAction::Pause(pause) => pass_pause(progress, pause, &sizing, scene.now),

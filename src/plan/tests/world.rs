@@ -154,7 +154,7 @@ impl World {
                 };
                 assert!(self.sets.insert(name.clone(), set).is_none(), "{name} exists already");
             }
-            SetAction::Patch { name, write, version: decided_on } => {
+            SetAction::Patch { name, write, version: decided_on, .. } => {
                 self.writes.push("patch replicaset".to_owned());
                 let set = self.sets.get_mut(name).unwrap();
                 assert_eq!(decided_on.resource_version, set.resource_version, "decided on an old version");
