@@ -43,6 +43,10 @@ pub fn advance(
     if progress.stance.promotion == Promotion::Full {
         skip_the_rest(&mut progress.stance, steps);
     }
+    let was_paused = !seen.rollout.status().pause_conditions().is_empty();
+    if was_paused && progress.stance.pauses.is_empty() && !progress.stance.is_aborted() {
+        progress.events.push(event::resumed());
+    }
     if let Some(how) = promotion(seen, revisions, &progress.stance) {
         promote(&mut progress, revisions, steps, &how);
     } else if progress.stance.is_aborted() {

@@ -94,7 +94,6 @@ async fn create(drive: &Drive<'_>, replicas: i32) {
     assert_eq!(status.current_step_index, Some(4));
     assert_eq!(status.stable_rs(), status.current_pod_hash());
     assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "1");
-    dump(drive, "create").await;
 }
 
 async fn rolling_update_without_steps(drive: &Drive<'_>, replicas: i32) {
@@ -103,7 +102,6 @@ async fn rolling_update_without_steps(drive: &Drive<'_>, replicas: i32) {
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v2"));
     assert_eq!(rollout.status().updated_replicas, Some(replicas));
-    dump(drive, "rolling").await;
 }
 
 async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
@@ -116,7 +114,6 @@ async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
     drive.set_image("v2").await;
     let rollout = healthy(drive).await;
     assert_eq!(rollout.status().current_step_index, Some(8));
-    dump(drive, "weights").await;
 }
 
 async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {
@@ -127,7 +124,6 @@ async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {
     paused_at(drive, 3).await;
     drive.promote().await;
     healthy(drive).await;
-    dump(drive, "promote").await;
 }
 
 async fn promote_full(drive: &Drive<'_>, replicas: i32) {
@@ -137,7 +133,6 @@ async fn promote_full(drive: &Drive<'_>, replicas: i32) {
     drive.promote_full().await;
     let rollout = healthy(drive).await;
     assert!(!rollout.status().promote_full());
-    dump(drive, "full").await;
 }
 
 async fn promote_to_a_step(drive: &Drive<'_>, replicas: i32) {
@@ -148,7 +143,6 @@ async fn promote_to_a_step(drive: &Drive<'_>, replicas: i32) {
     paused_at(drive, 3).await;
     drive.promote_to(4).await;
     healthy(drive).await;
-    dump(drive, "to").await;
 }
 
 async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
@@ -173,7 +167,6 @@ async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
     paused_at(drive, 1).await;
     drive.promote_full().await;
     healthy(drive).await;
-    dump(drive, "retry").await;
 }
 
 async fn abort_then_undo(drive: &Drive<'_>, replicas: i32) {
@@ -186,7 +179,6 @@ async fn abort_then_undo(drive: &Drive<'_>, replicas: i32) {
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v1"));
     assert!(!rollout.status().abort());
-    dump(drive, "abort-undo").await;
 }
 
 async fn undo_in_the_middle(drive: &Drive<'_>, replicas: i32) {
@@ -197,7 +189,6 @@ async fn undo_in_the_middle(drive: &Drive<'_>, replicas: i32) {
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v1"));
     assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "3");
-    dump(drive, "undo").await;
 }
 
 async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {
@@ -219,7 +210,6 @@ async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {
     }
     drive.promote_full().await;
     healthy(drive).await;
-    dump(drive, "scale").await;
 }
 
 async fn pause_by_spec(drive: &Drive<'_>, replicas: i32) {
@@ -242,7 +232,6 @@ async fn pause_by_spec(drive: &Drive<'_>, replicas: i32) {
     paused_at(drive, 1).await;
     drive.promote_full().await;
     healthy(drive).await;
-    dump(drive, "pause").await;
 }
 
 async fn a_third_revision_supersedes_a_running_second(drive: &Drive<'_>, replicas: i32) {
@@ -261,7 +250,6 @@ async fn a_third_revision_supersedes_a_running_second(drive: &Drive<'_>, replica
     drive.promote_full().await;
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v3"));
-    dump(drive, "supersede").await;
 }
 
 async fn a_third_revision_supersedes_a_second_that_never_becomes_available(drive: &Drive<'_>, replicas: i32) {
@@ -269,14 +257,16 @@ async fn a_third_revision_supersedes_a_second_that_never_becomes_available(drive
     drive.set_image("never").await;
     drive
         .world
-        .until("the second revision has pods", |rollout| rollout.status().updated_replicas.unwrap_or(0) > 0)
+        .until("the second revision has pods", |rollout| {
+            let status = rollout.status();
+            status.current_pod_hash() != status.stable_rs() && status.updated_replicas.unwrap_or(0) > 0
+        })
         .await;
     drive.set_image("v3").await;
     paused_at(drive, 1).await;
     drive.promote_full().await;
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v3"));
-    dump(drive, "supersede-never").await;
 }
 
 async fn an_image_that_never_becomes_ready_runs_into_the_deadline(drive: &Drive<'_>, replicas: i32) {
@@ -290,7 +280,6 @@ async fn an_image_that_never_becomes_ready_runs_into_the_deadline(drive: &Drive<
     assert_eq!(progressing.reason, "ProgressDeadlineExceeded");
     drive.set_image("v3").await;
     paused_at(drive, 1).await;
-    dump(drive, "deadline").await;
 }
 
 async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
@@ -315,19 +304,5 @@ async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("everything is gone");
-    }
-}
-
-async fn dump(drive: &Drive<'_>, name: &str) {
-    if let Some(dir) = std::env::var_os("DUMP") {
-        rolloutd::clock::real_sleep(std::time::Duration::from_secs(1)).await;
-        let rollout = drive.world.rollouts().get("web").await.unwrap();
-        let text = format!(
-            "{}\n{}\n",
-            drive.world.events().await.join("\n"),
-            serde_json::to_string_pretty(&rollout.status).unwrap()
-        );
-        let dir = std::path::Path::new(&dir);
-        std::fs::write(dir.join(format!("{name}-{}.txt", rollout.spec.replicas())), text).unwrap();
     }
 }

@@ -143,7 +143,7 @@ impl World {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut events = api.list(&ListParams::default()).await.expect("events are listed").items;
         events.retain(|event| event.involved_object.kind.as_deref() == Some("Rollout"));
-        events.sort_by_key(|event| event.resource_version().and_then(|version| version.parse::<u64>().ok()));
+        events.sort_by_key(ResourceExt::name_any);
         events
             .into_iter()
             .map(|event| {

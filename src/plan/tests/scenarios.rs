@@ -45,6 +45,7 @@ fn the_first_version_is_rolled_out_whole_without_steps() {
         [
             "RolloutUpdated: Rollout updated to revision 1".to_owned(),
             format!("NewReplicaSetCreated: Created ReplicaSet web-{hash} (revision 1)"),
+            format!("RolloutNotCompleted: Rollout not completed, started update to revision 1 ({hash})"),
             format!("ScalingReplicaSet: Scaled up ReplicaSet web-{hash} (revision 1) from 0 to 3"),
             format!("RolloutCompleted: Rollout completed update to revision 1 ({hash}): Initial deploy"),
         ]
