@@ -3,6 +3,9 @@
 //! The composition root. [`ControlPlane::run`] reads like a wiring diagram; `rolloutd serve` runs it against a
 //! cluster, `rolloutd dev` against the embedded one, tests against either.
 
+pub mod cluster;
+pub mod flags;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +47,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// All parts.
+    pub const ALL: [Self; 5] = [Self::Watch, Self::Workers, Self::Events, Self::Api, Self::Lease];
+
     /// The User-Agent.
     #[must_use]
     pub fn agent(self) -> &'static str {

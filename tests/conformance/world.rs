@@ -84,7 +84,7 @@ impl World {
     pub async fn real() -> Option<Self> {
         let kubernetes = real_cluster().await?;
         let mut clients = Vec::new();
-        for part in [Part::Watch, Part::Workers, Part::Events, Part::Api, Part::Lease] {
+        for part in Part::ALL {
             clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
         }
         let client = kubernetes.client("test").await.expect("a client");

@@ -7,8 +7,8 @@ fn literal_share(r: i32, w: i32, max: i32, s: i32) -> Option<(i32, i32)> {
     if r == 0 {
         return Some((0, 0));
     }
-    let c = (f64::from(r * w) / f64::from(max)).ceil() as i32;
-    let f = (f64::from(r * w) / f64::from(max)).floor() as i32;
+    let exact = f64::from(r * w) / f64::from(max);
+    let (c, f) = (whole(exact.ceil()), whole(exact.floor()));
     let tied = |t: i32| (f64::from(t) * (f64::from(w) / f64::from(max))).fract() == 0.5;
     let zero_ok = w == max || w == 0 || (r == 1 && s == 0);
     let mut opts = vec![];
@@ -33,6 +33,11 @@ fn literal_share(r: i32, w: i32, max: i32, s: i32) -> Option<(i32, i32)> {
         }
     }
     Some((best.0, best.1 - best.0))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+fn whole(number: f64) -> i32 {
+    number as i32
 }
 
 fn literal_next(

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::world::{Outcome, World};
 use crate::crd::{ConditionStatus, ConditionType, RolloutPhase};
-use crate::plan::{BlockerReason, Urgency};
+use crate::plan::{BlockerReason, ReplicaSet, Urgency};
 
 fn healthy(replicas: i32, canary: serde_json::Value) -> World {
     let mut world = World::new(replicas, canary);
@@ -330,7 +330,7 @@ fn old_revisions_beyond_the_limit_are_deleted() {
     }
     assert_eq!(world.sets.len(), 3);
     assert_eq!(
-        world.sets.values().map(|set| set.revision()).collect::<std::collections::BTreeSet<_>>(),
+        world.sets.values().map(ReplicaSet::revision).collect::<std::collections::BTreeSet<_>>(),
         [4, 5, 6].into()
     );
 }
