@@ -3,11 +3,12 @@
 //! The layers, lowest first; a module may use those of its own layer's left and of lower layers, and
 //! `tests/architecture.rs` keeps it so. See ARCHITECTURE.md for the why.
 //!
-//! - L0 [`clock`], [`crd`], [`hash`]
+//! - L0 [`clock`], [`crd`], [`hash`], [`pod_template`]
 //! - L5 [`apiserver`], [`simcluster`]
 
 pub mod apiserver;
 pub mod clock;
 pub mod crd;
 pub mod hash;
+pub mod pod_template;
 pub mod simcluster;
