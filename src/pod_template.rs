@@ -82,6 +82,9 @@ fn default_probe(probe: &mut Value) {
 }
 
 fn default_volume(volume: &mut Value) {
+    if volume.as_object().is_some_and(|members| members.keys().all(|key| key == "name")) {
+        set(volume, "emptyDir", json!({}));
+    }
     for source in ["configMap", "secret", "downwardAPI", "projected"] {
         if let Some(source) = volume.get_mut(source).filter(|source| source.is_object()) {
             set(source, "defaultMode", json!(FILE_MODE));

@@ -12,7 +12,7 @@ use super::http::body::Body;
 use super::http::options::{FieldValidation, WriteOptions};
 use super::http::route::{self, Target};
 use super::present::Presenter;
-use super::resource::{ReadError, Resource, Rules, Scope, Subresource, Version};
+use super::resource::{Origin, ReadError, Resource, Rules, Scope, Subresource, Version};
 use super::state::{Author, State};
 use super::status::ApiError;
 use super::store::Key;
@@ -35,7 +35,7 @@ impl<'r> Call<'r> {
     pub(crate) fn resolve(state: &State, request: &'r Request, target: Target) -> Result<Self, ApiError> {
         let Target { group, version, plural, .. } = &target;
         let Some(resource) = state.catalog.served(group, version, plural) else {
-            let known = group.is_empty() || state.catalog.has_version(group, version);
+            let known = group.is_empty() || state.catalog.is_built_in(group, version);
             return Err(if known { ApiError::UnknownResource } else { ApiError::UnknownPath });
         };
         let version = resource.version(version).ok_or(ApiError::UnknownResource)?.clone();
@@ -47,11 +47,17 @@ impl<'r> Call<'r> {
                     .iter()
                     .copied()
                     .find(|subresource| subresource.name() == name)
-                    .ok_or(ApiError::UnknownResource)?,
+                    .ok_or_else(|| match resource.origin {
+                        Origin::BuiltIn => ApiError::UnknownResource,
+                        Origin::Definition => ApiError::not_found(&resource.id, &target.name),
+                    })?,
             ),
         };
         let verb = route::verb(&request.method, &target, &request.query).ok_or(ApiError::MethodNotAllowed)?;
-        check_scope(resource, &target, verb)?;
+        check_scope(resource, &target, verb).map_err(|error| match resource.origin {
+            Origin::BuiltIn => error,
+            Origin::Definition => ApiError::UnknownPath,
+        })?;
         let collection = verb == Verb::DeleteCollection && !version.rules.deletes_collections();
         if collection || !allows(subresource, verb, &target) {
             return Err(ApiError::MethodNotAllowed);

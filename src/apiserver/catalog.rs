@@ -47,6 +47,11 @@ impl Catalog {
         self.in_version(group, version).next().is_some()
     }
 
+    /// Whether the server itself has resources in this version of the group.
+    pub(crate) fn is_built_in(&self, group: &str, version: &str) -> bool {
+        self.in_version(group, version).any(|resource| resource.origin == Origin::BuiltIn)
+    }
+
     pub(crate) fn has_group(&self, group: &str) -> bool {
         self.resources.keys().any(|id| id.group == group)
     }

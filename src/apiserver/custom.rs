@@ -15,6 +15,7 @@ use super::object::{Object, semantically_equal};
 use super::openapi;
 use super::resource::{
     Names, Origin, Read, ReadError, Resource, Rules, ScalePaths, Scope, Subresource, Surroundings, Version,
+    unsupported_field,
 };
 use super::schema::{
     self, Schema, apply_defaults, check_rules, coerce_metadata, drop_nulls, prune, validate_embedded,
@@ -206,28 +207,65 @@ impl CustomRules {
         violations
     }
 
+    /// Counts behind the scale subresource are non-negative 32-bit integers.
     fn validate_replicas(&self, object: &Value, pointer: Option<&str>) -> Violations {
         let Some(pointer) = pointer else { return Violations::new() };
         let path = Path::of(&pointer.replace('/', "."));
-        let detail = match object.pointer(pointer) {
-            None | Some(Value::Null) => return Violations::new(),
-            Some(Value::Number(number)) => match number.as_i64() {
-                Some(count) if count < 0 => {
-                    return vec![Violation::invalid(&path, count, "should be a non-negative integer")];
-                }
-                Some(count) if count > i64::from(i32::MAX) => {
-                    let detail = format!("should be less than or equal to {}", i32::MAX);
-                    return vec![Violation::invalid(&path, count, detail)];
-                }
-                Some(_) => return Violations::new(),
-                None => format!("{path} accessor error: {number} is of the type float64, expected int64"),
-            },
-            Some(Value::String(text)) => {
-                format!("{path} accessor error: {text} is of the type string, expected int64")
+        let invalid = |count: i64, detail: String| vec![Violation::invalid(&path, count, detail)];
+        match nested_integer(object, pointer) {
+            Ok(Some(count)) if count < 0 => invalid(count, "should be a non-negative integer".to_owned()),
+            Ok(Some(count)) if count > i64::from(i32::MAX) => {
+                invalid(count, format!("should be less than or equal to {}", i32::MAX))
             }
-            Some(other) => format!("{path} accessor error: {other} is not an integer, expected int64"),
+            Ok(_) => Violations::new(),
+            Err(why) => invalid(0, format!("{path} accessor error: {why}")),
+        }
+    }
+}
+
+/// The integer at a pointer; why it cannot be read, in Go's words.
+fn nested_integer(object: &Value, pointer: &str) -> Result<Option<i64>, String> {
+    let mut value = object;
+    for name in pointer.split('/').skip(1) {
+        let Some(members) = value.as_object() else {
+            return Err(format!(
+                "{} is of the type {}, expected map[string]interface{{}}",
+                shown(value),
+                go_type(value)
+            ));
         };
-        vec![Violation::invalid(&path, 0, detail)]
+        let Some(member) = members.get(name) else { return Ok(None) };
+        value = member;
+    }
+    match value {
+        Value::Null => Ok(None),
+        other => other
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| format!("{} is of the type {}, expected int64", shown(other), go_type(other))),
+    }
+}
+
+/// A value as Go's `%v` prints it, as far as one line goes.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |n| n.to_string()),
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" ")),
+        other => other.to_string(),
+    }
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 
@@ -236,10 +274,11 @@ impl Rules for CustomRules {
         let kind = body.text("/kind").to_owned();
         if kind.is_empty() {
             let shown: String = body.to_string();
-            let excerpt: String = shown.chars().take(30).collect();
+            let start: String = shown.chars().take(30).collect();
+            let excerpt = if shown.len() > 30 { format!("{start} ...") } else { start };
             return Err(ReadError::Unrecognized(format!(
                 "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}' \
-                 ({excerpt} ...)",
+                 ({excerpt})",
                 self.kind
             )));
         }
@@ -261,6 +300,10 @@ impl Rules for CustomRules {
         drop_nulls(&mut body, Some(&self.schema));
         apply_defaults(&mut body, &self.schema);
         Ok(Read { object: body, unknown })
+    }
+
+    fn needs_qualified_finalizers(&self) -> bool {
+        false
     }
 
     fn update_needs_version(&self) -> bool {
@@ -364,6 +407,10 @@ impl Rules for CustomRules {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         })
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -25,17 +25,23 @@ pub(crate) fn wipe_system_fields(object: &mut Value) {
     }
 }
 
-/// Drops owner references that repeat the uid of an earlier one; true if any was dropped.
-pub(crate) fn drop_repeated_owners(object: &mut Value) -> bool {
-    let Some(Value::Array(owners)) = object.metadata_mut().get_mut("ownerReferences") else { return false };
-    let before = owners.len();
+/// Drops owner references that repeat an earlier one; returns the uids of those dropped.
+pub(crate) fn drop_repeated_owners(object: &mut Value) -> Vec<String> {
+    let Some(Value::Array(owners)) = object.metadata_mut().get_mut("ownerReferences") else {
+        return Vec::new();
+    };
     let mut seen: Vec<Value> = Vec::new();
+    let mut repeated = Vec::new();
     owners.retain(|owner| {
         let fresh = !seen.contains(owner);
-        seen.push(owner.clone());
+        if fresh {
+            seen.push(owner.clone());
+        } else {
+            repeated.push(owner.text("/uid").to_owned());
+        }
         fresh
     });
-    owners.len() < before
+    repeated
 }
 
 /// Puts back what an update may not change, or leaves it to [`validate_update`] to refuse.
@@ -123,6 +129,19 @@ pub(crate) fn validate_update(new: &Value, old: &Value) -> Violations {
     violations.extend(validate_labels(new.labels(), &path.child("labels")));
     violations.extend(validate_annotations(new, &path));
     violations.extend(validate_owners(new, &path));
+    violations
+}
+
+/// Finalizers of built-in kinds are qualified names, or those that Kubernetes knows.
+pub(crate) fn validate_qualified_finalizers(object: &Value) -> Violations {
+    let path = Path::of("metadata.finalizers");
+    let mut violations = Violations::new();
+    for (index, name) in object.finalizers().into_iter().enumerate() {
+        if !name.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&name) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            violations.push(Violation::invalid(&path.index(index), name, detail));
+        }
+    }
     violations
 }
 
@@ -281,8 +300,8 @@ mod tests {
     fn repeated_owners_are_dropped_once() {
         let owner = json!({"uid": "u"});
         let mut object = json!({"metadata": {"ownerReferences": [owner.clone(), owner]}});
-        assert!(drop_repeated_owners(&mut object));
+        assert_eq!(drop_repeated_owners(&mut object), ["u"]);
         assert_eq!(object.list("/metadata/ownerReferences").len(), 1);
-        assert!(!drop_repeated_owners(&mut object));
+        assert!(drop_repeated_owners(&mut object).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::http::options::{AsOf, ListOptions, Mode};
 use super::http::reply::Reply;
 use super::object::Object;
-use super::resource::{Scope, Subresource};
+use super::resource::{Origin, Scope, Subresource};
 use super::selector::FieldSelector;
 use super::state::State;
 use super::status::ApiError;
@@ -52,7 +52,7 @@ pub(crate) fn selection(call: &Call<'_>, options: &ListOptions) -> Result<Select
             || (field == "metadata.namespace" && call.resource.scope == Scope::Namespaced)
             || rules.field(&Value::Null, field).is_some();
         if !known {
-            return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+            return Err(ApiError::bad_request(rules.unknown_field(field)));
         }
     }
     if !call.target.name.is_empty() {
@@ -172,6 +172,9 @@ pub(crate) fn list(state: &State, call: &Call<'_>) -> Result<Reply, ApiError> {
     let options = ListOptions::parse(&call.request.query, Mode::List)?;
     let page = page(state, call, &options)?;
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if call.resource.origin == Origin::Definition {
+        metadata["continue"] = json!("");
+    }
     if let Some((token, remaining)) = page.rest {
         metadata["continue"] = json!(token);
         if let Some(remaining) = remaining {

@@ -15,7 +15,7 @@ use super::field::Violations;
 use super::names::NameFormat;
 use super::object::{Object, semantically_equal};
 use super::random::Random;
-use super::status::{ApiError, GroupKind, GroupResource};
+use super::status::{ApiError, GroupResource};
 use super::store::Store;
 use super::table::Column;
 
@@ -101,10 +101,6 @@ pub(crate) enum Origin {
 }
 
 impl Resource {
-    pub(crate) fn kind(&self) -> GroupKind {
-        GroupKind::new(&self.id.group, &self.names.kind)
-    }
-
     pub(crate) fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.served && version.name == name)
     }
@@ -188,6 +184,11 @@ pub(crate) trait Rules: Send + Sync {
         true
     }
 
+    /// Whether finalizers must be qualified names; where they need not be, a warning says so.
+    fn needs_qualified_finalizers(&self) -> bool {
+        true
+    }
+
     /// How long objects are kept after their last write; `None` for ever.
     fn time_to_live(&self) -> Option<Duration> {
         None
@@ -242,6 +243,11 @@ pub(crate) trait Rules: Send + Sync {
         None
     }
 
+    /// The refusal of a field that selectors may not name.
+    fn unknown_field(&self, field: &str) -> String {
+        format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    }
+
     /// Name and JSON schema of the kind, for OpenAPI; what the schema refers to stands in its `$defs`.
     fn open_api(&self) -> (String, Value);
 
@@ -250,6 +256,11 @@ pub(crate) trait Rules: Send + Sync {
 
     /// One cell for each column.
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value>;
+}
+
+/// The refusal of kinds that have fields of their own to select by.
+pub(crate) fn unsupported_field(field: &str) -> String {
+    format!("field label not supported: {field}")
 }
 
 /// The status of `new` on `old`; what is common to all objects stays, but for labels and annotations.

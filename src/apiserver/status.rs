@@ -222,7 +222,9 @@ impl ApiError {
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1,
             })),
-            Self::UnknownResource | Self::MethodNotAllowed | Self::PatchFailed => Some(json!({})),
+            Self::UnknownResource | Self::MethodNotAllowed | Self::NotAcceptable(_) | Self::PatchFailed => {
+                Some(json!({}))
+            }
             _ => None,
         }
     }

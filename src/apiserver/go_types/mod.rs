@@ -174,7 +174,8 @@ mod tests {
                 let Some(properties) = definition["properties"].as_object() else { continue };
                 for field in fields {
                     let path = format!("{name}.{}", field.name);
-                    let known = properties.contains_key(&field.name) || DROPPED_SINCE.contains(&path.as_str());
+                    let known =
+                        properties.contains_key(&field.name) || DROPPED_SINCE.contains(&path.as_str());
                     assert!(known, "{path}");
                     compared += 1;
                 }

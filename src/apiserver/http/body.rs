@@ -30,7 +30,11 @@ pub(crate) fn parse(request: &Request, kind: &str) -> Result<Body, ApiError> {
     let excerpt = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let short: String = text.chars().take(30).collect();
-        if text.len() > 30 { format!("{short} ...") } else { short }
+        match text.len() {
+            0 => "<empty>".to_owned(),
+            1..=30 => short,
+            _ => format!("{short} ..."),
+        }
     };
     let bytes = &request.body;
     let body = match request.content_type() {

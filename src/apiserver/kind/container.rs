@@ -230,12 +230,12 @@ pub(super) fn validate_port_or_name(port: &Value, path: &Path, violations: &mut 
     }
 }
 
-fn validate_resources(resources: &Value, path: &Path, violations: &mut Violations) {
+fn validate_resources(resources: &Value, resources_path: &Path, violations: &mut Violations) {
     let amount =
         |bag: &str, name: &str| resources[bag].get(name).and_then(Value::as_str).and_then(Quantity::parse);
     for bag in ["limits", "requests"] {
         for (name, value) in resources[bag].as_object().into_iter().flatten() {
-            let path = path.child(bag).key(name);
+            let path = resources_path.child(bag).key(name);
             push_reasons(violations, &path, name, names::qualified_name(name));
             let text = value.as_str().unwrap_or_default();
             if amount(bag, name).is_some_and(Quantity::is_negative) {
@@ -247,7 +247,7 @@ fn validate_resources(resources: &Value, path: &Path, violations: &mut Violation
             {
                 let limit = limit.canonical();
                 let detail = format!("must be less than or equal to {name} limit of {limit}");
-                violations.push(Violation::invalid(&path, text, detail));
+                violations.push(Violation::invalid(&resources_path.child(bag), text, detail));
             }
         }
     }
@@ -312,7 +312,7 @@ mod tests {
             ),
             (
                 json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}}),
-                "c[0].resources.requests[cpu]: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+                "c[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
             ),
         ];
         for (change, expected) in cases {

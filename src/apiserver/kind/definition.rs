@@ -40,6 +40,10 @@ impl Rules for DefinitionRules {
         })
     }
 
+    fn needs_qualified_finalizers(&self) -> bool {
+        false
+    }
+
     fn update_needs_version(&self) -> bool {
         true
     }

@@ -10,7 +10,7 @@ use super::{open_api, read};
 use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::names::{self, NameFormat};
 use crate::apiserver::object::Object;
-use crate::apiserver::resource::{Read, ReadError, Rules};
+use crate::apiserver::resource::{Read, ReadError, Rules, unsupported_field};
 use crate::apiserver::table::{Column, since};
 
 /// How long events are kept: the default of kube-apiserver's --event-ttl.
@@ -26,6 +26,10 @@ pub(super) struct EventRules;
 impl Rules for EventRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
         read(&body, "io.k8s.api.core.v1.Event", "v1", |_| {})
+    }
+
+    fn needs_qualified_finalizers(&self) -> bool {
+        false
     }
 
     fn name_format(&self) -> NameFormat {
@@ -85,6 +89,10 @@ impl Rules for EventRules {
             }),
             _ => return None,
         })
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
     }
 
     fn open_api(&self) -> (String, Value) {

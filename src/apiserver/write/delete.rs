@@ -170,10 +170,12 @@ fn delete_plain(
         Grace::None | Grace::Pending => return Ok(remove(state, call, object)),
     }
     let waits = matches!(grace, Grace::Mark(seconds) if seconds > 0);
+    // Without grace the mark is written all the same, and the removal follows: watchers see both.
+    let marked = replace(state, call, object, marked);
     if !finalizers.is_empty() || waits {
-        return Ok(Outcome::Waiting(replace(state, call, object, marked)));
+        return Ok(Outcome::Waiting(marked));
     }
-    Ok(remove(state, call, object))
+    Ok(remove(state, call, &marked))
 }
 
 fn set_finalizers(object: &mut Value, finalizers: &[String]) {

@@ -74,9 +74,7 @@ pub(super) fn apply(
     mut new: Value,
 ) -> Result<Arc<Value>, ApiError> {
     check_version(call, old, &mut new)?;
-    if metadata::drop_repeated_owners(&mut new) {
-        call.warnings.push(create::repeated_owners_warning());
-    }
+    create::drop_repeated_owners(call, &mut new);
     drop_untracked(&mut new);
     metadata::keep_system_fields(&mut new, old);
     let rules = call.rules();
@@ -86,12 +84,16 @@ pub(super) fn apply(
         _ => rules.prepare_update(&mut new, old, &mut state.surroundings())?,
     }
     let mut violations = metadata::validate_update(&new, old);
+    if rules.needs_qualified_finalizers() {
+        violations.extend(metadata::validate_qualified_finalizers(&new));
+    }
     violations.extend(match call.subresource {
         Some(Subresource::Status) => rules.validate_status(&new, old),
         Some(Subresource::Finalize) => rules.validate(&new),
         _ => rules.validate_update(&new, old),
     });
-    ApiError::check(&call.resource.kind(), &call.target.name, violations)?;
+    let kind = GroupKind::new(&call.resource.id.group, new.text("/kind"));
+    ApiError::check(&kind, &call.target.name, violations)?;
     call.warnings.extend(rules.warnings(&new, Some(old)));
     new.set_member("apiVersion", Some(json!(call.resource.api_version(&call.resource.storage))));
     if is_finished(&new, old) {
