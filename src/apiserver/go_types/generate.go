@@ -1,5 +1,6 @@
 // Prints how Go writes the Kubernetes types that the embedded API server serves: for each struct its
-// fields in order, with JSON name, Go type and whether a zero value is left out. Run it inside a module
+// fields in order, with JSON name, Go type, whether a zero value is left out, and the numbers under which
+// protobuf has it (more than one where a struct is inlined in JSON but a message of its own there). Run it inside a module
 // that requires k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver of the release that the
 // server speaks (v0.35.4):
 //
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 
 	apps "k8s.io/api/apps/v1"
@@ -37,9 +39,10 @@ var opaque = map[string]bool{
 }
 
 type field struct {
-	JSON string `json:"json"`
-	Type string `json:"type"`
-	Omit bool   `json:"omit,omitempty"`
+	JSON  string `json:"json"`
+	Type  string `json:"type"`
+	Omit  bool   `json:"omit,omitempty"`
+	Proto []int  `json:"proto,omitempty"`
 }
 
 type generator map[string][]field
@@ -82,16 +85,35 @@ func (g generator) add(name string, t reflect.Type) {
 		return
 	}
 	g[name] = []field{}
-	g[name] = g.fields(t)
+	g[name] = g.fields(t, nil)
 }
 
-func (g generator) fields(t reflect.Type) []field {
+// number is the protobuf number of a field, after those of the messages that hold it.
+func number(f reflect.StructField, outer []int) []int {
+	parts := strings.Split(f.Tag.Get("protobuf"), ",")
+	if len(parts) < 2 {
+		return nil
+	}
+	n, err := strconv.Atoi(parts[1])
+	if err != nil {
+		return nil
+	}
+	return append(append([]int{}, outer...), n)
+}
+
+func (g generator) fields(t reflect.Type, outer []int) []field {
 	out := []field{}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous && tag == "" {
-			out = append(out, g.fields(f.Type)...)
+			inlined := g.fields(f.Type, number(f, outer))
+			if number(f, outer) == nil { // TypeMeta: not in protobuf
+				for i := range inlined {
+					inlined[i].Proto = nil
+				}
+			}
+			out = append(out, inlined...)
 			continue
 		}
 		if tag == "-" || !f.IsExported() {
@@ -99,7 +121,7 @@ func (g generator) fields(t reflect.Type) []field {
 		}
 		omit := strings.Contains(options, "omitzero") ||
 			strings.Contains(options, "omitempty") && (f.Type.Kind() != reflect.Struct)
-		out = append(out, field{tag, g.name(f.Type), omit})
+		out = append(out, field{tag, g.name(f.Type), omit, number(f, outer)})
 	}
 	return out
 }

@@ -5,6 +5,7 @@
 //! before it defaults and validates.
 
 mod decode;
+mod protobuf;
 mod scalar;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 pub(crate) use decode::decode;
+pub(crate) use protobuf::decode as decode_protobuf;
 
 /// A field of a Go struct.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ struct Field {
     go_type: GoType,
     /// Whether a zero value is left out (`omitempty`).
     omit: bool,
+    /// Its protobuf number, after those of the messages that JSON inlines; empty where protobuf has no such field.
+    proto: Vec<u64>,
 }
 
 /// A Go type, as far as JSON is concerned.
@@ -62,10 +66,17 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         r#type: String,
         #[serde(default)]
         omit: bool,
+        #[serde(default)]
+        proto: Vec<u64>,
     }
     let rows: BTreeMap<String, Vec<Row>> =
         serde_json::from_str(include_str!("table.json")).expect("the table is part of the source");
-    let field = |row: Row| Field { go_type: GoType::parse(&row.r#type), name: row.json, omit: row.omit };
+    let field = |row: Row| Field {
+        go_type: GoType::parse(&row.r#type),
+        name: row.json,
+        omit: row.omit,
+        proto: row.proto,
+    };
     rows.into_iter().map(|(name, rows)| (name, rows.into_iter().map(field).collect())).collect()
 });
 

@@ -6,6 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::Request;
+use crate::apiserver::go_types::decode_protobuf;
 use crate::apiserver::status::ApiError;
 
 /// Largest body of a request: etcd's limit of 3 MiB, as kube-apiserver takes it.
@@ -46,10 +47,14 @@ pub(crate) fn parse(request: &Request, kind: &str) -> Result<Body, ApiError> {
             let first = error.lines().next().unwrap_or_default().to_owned();
             unrecognized(format!("yaml: {first} ({})", excerpt(bytes)))
         })?,
+        "application/vnd.kubernetes.protobuf" => {
+            let value = decode_protobuf(bytes).map_err(|error| unrecognized(error.to_string()))?;
+            Body { value, duplicates: Vec::new() }
+        }
         _ => {
             return Err(ApiError::UnsupportedMediaType(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml"
+                 application/yaml, application/vnd.kubernetes.protobuf"
                     .to_owned(),
             ));
         }
