@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::http::accept::Form;
 use super::http::options::{AsOf, ListOptions, Mode};
 use super::http::reply::Reply;
 use super::object::Object;
@@ -172,7 +173,7 @@ pub(crate) fn list(state: &State, call: &Call<'_>) -> Result<Reply, ApiError> {
     let options = ListOptions::parse(&call.request.query, Mode::List)?;
     let page = page(state, call, &options)?;
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
-    if call.resource.origin == Origin::Definition {
+    if call.resource.origin == Origin::Definition && call.accept.form == Form::Objects {
         metadata["continue"] = json!("");
     }
     if let Some((token, remaining)) = page.rest {

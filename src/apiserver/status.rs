@@ -100,6 +100,9 @@ pub(crate) enum ApiError {
     NotAcceptable(String),
     #[error("{0}")]
     UnsupportedMediaType(String),
+    /// A patch of no type that the API knows; worded differently from a type that this kind lacks.
+    #[error("415: Unsupported Media Type")]
+    UnknownPatch,
     #[error("Request entity too large: {0}")]
     TooLarge(String),
     #[error("{0}")]
@@ -167,7 +170,7 @@ impl ApiError {
             | Self::Conflict { .. } => 409,
             Self::Expired(_) => 410,
             Self::TooLarge(_) => 413,
-            Self::UnsupportedMediaType(_) => 415,
+            Self::UnsupportedMediaType(_) | Self::UnknownPatch => 415,
             Self::Invalid { .. } | Self::PatchFailed => 422,
             Self::Internal(_) | Self::Unclassified(_) => 500,
             Self::NotImplemented(_) => 501,
@@ -188,7 +191,7 @@ impl ApiError {
             Self::Conflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
             Self::TooLarge(_) => "RequestEntityTooLarge",
-            Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
+            Self::UnsupportedMediaType(_) | Self::UnknownPatch => "UnsupportedMediaType",
             Self::Invalid { .. } | Self::PatchFailed => "Invalid",
             Self::Internal(_) => "InternalError",
             Self::Unclassified(_) => "",
@@ -222,9 +225,11 @@ impl ApiError {
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1,
             })),
-            Self::UnknownResource | Self::MethodNotAllowed | Self::NotAcceptable(_) | Self::PatchFailed => {
-                Some(json!({}))
-            }
+            Self::UnknownResource
+            | Self::MethodNotAllowed
+            | Self::NotAcceptable(_)
+            | Self::UnknownPatch
+            | Self::PatchFailed => Some(json!({})),
             _ => None,
         }
     }

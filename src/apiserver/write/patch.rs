@@ -96,7 +96,7 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
                     .to_owned(),
             ))
         }
-        _ => Err(ApiError::UnsupportedMediaType("415: Unsupported Media Type".to_owned())),
+        _ => Err(ApiError::UnknownPatch),
     }
 }
 
