@@ -6,14 +6,14 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::client::Body;
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, GroupVersionKind, Status};
 use kube::{Client, ResourceExt};
 use rolloutd::apiserver::{ApiServer, Config};
 use rolloutd::clock::Clock;
 use serde_json::{Value, json};
 
 /// Longest that a test waits for something; under paused time it costs nothing.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A server whose clock starts at 2024-01-01 and runs with tokio's time.
 pub(crate) fn server() -> ApiServer {
@@ -139,6 +139,14 @@ pub(crate) fn pod(name: &str) -> k8s_openapi::api::core::v1::Pod {
 
 pub(crate) fn config_map(name: &str, value: &str) -> k8s_openapi::api::core::v1::ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}, "data": {"a": value}})).unwrap()
+}
+
+/// The Status of a refused request.
+pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> Box<Status> {
+    match result {
+        Err(kube::Error::Api(status)) => status,
+        other => panic!("not refused by the server: {other:?}"),
+    }
 }
 
 /// Creates an object and returns its resourceVersion.
