@@ -46,7 +46,8 @@ async fn generated_names_keep_their_prefix_and_differ() {
     let api = maps(&server().client("test"));
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..20 {
-        let unnamed: ConfigMap = serde_json::from_value(json!({"metadata": {"generateName": "web-"}})).unwrap();
+        let unnamed: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"generateName": "web-"}})).unwrap();
         names.insert(api.create(&PostParams::default(), &unnamed).await.unwrap().name_any());
     }
     assert_eq!(names.len(), 20);
@@ -145,7 +146,9 @@ async fn a_pod_is_bound_to_one_node_once() {
     let bound = api.get("a").await.unwrap();
     assert_eq!(bound.spec.as_ref().unwrap().node_name.as_deref(), Some("n1"));
     let conditions = bound.status.unwrap().conditions.unwrap();
-    assert!(conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True"));
+    assert!(
+        conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+    );
     let again: Result<kube::core::Status, _> =
         api.create_subresource("binding", "a", &PostParams::default(), &binding).await;
     let again = refused(again);
@@ -163,7 +166,8 @@ async fn a_dry_run_answers_as_if_it_wrote() {
     assert_eq!(refused(api.get("a").await).code, 404);
     create(&api, &config_map("a", "1")).await;
     let patch = Patch::Merge(json!({"data": {"a": "2"}}));
-    let patched = api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
+    let patched =
+        api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
     assert_eq!(patched.data.unwrap()["a"], "2");
     assert_eq!(api.get("a").await.unwrap().data.unwrap()["a"], "1");
 }

@@ -156,7 +156,9 @@ async fn a_watcher_that_fell_behind_lists_again() {
     let mut listed = Vec::new();
     while lists == 0 {
         match timeout(DEADLINE, events.next()).await.expect("the watcher goes on").unwrap() {
-            Ok(watcher::Event::InitApply(map)) => listed.push((map.name_any(), map.data.unwrap()["a"].clone())),
+            Ok(watcher::Event::InitApply(map)) => {
+                listed.push((map.name_any(), map.data.unwrap()["a"].clone()))
+            }
             Ok(watcher::Event::InitDone) => lists += 1,
             Ok(_) => {}
             Err(error) => assert!(error.to_string().contains("too old resource version"), "{error}"),

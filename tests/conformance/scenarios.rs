@@ -9,8 +9,21 @@ use crate::world::{World, image, manifest};
 
 const REPLICAS: [i32; 3] = [1, 3, 10];
 
+/// Runs a scenario on the embedded cluster, in virtual time.
+fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    for replicas in REPLICAS {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let world = World::embedded().await;
+            scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
+            world.finish().await;
+        });
+    }
+}
+
 /// Runs a scenario on the real cluster, where there is one.
-fn on_kubernetes(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     kubernetes::runtime().block_on(async {
         for replicas in REPLICAS {
             let Some(world) = World::real().await else {
@@ -24,8 +37,12 @@ fn on_kubernetes(scenario: impl AsyncFn(&Drive<'_>, i32)) {
 
 macro_rules! scenarios {
     ($($name:ident)+) => {
-        mod kubernetes_cluster {
-            $(#[test] fn $name() { super::on_kubernetes(super::$name); })+
+        mod on_the_embedded_cluster {
+            $(#[test] fn $name() { super::embedded(super::$name); })+
+        }
+
+        mod on_kubernetes {
+            $(#[test] fn $name() { super::real(super::$name); })+
         }
     };
 }

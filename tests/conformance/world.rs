@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::{ListParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
+use rolloutd::apiserver::{self, ApiServer};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{self, Rollout};
 use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
@@ -26,7 +26,8 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub history: History,
-    control_plane: Option<ControlPlane>,
+    control_plane: ControlPlane,
+    _simcluster: Option<SimCluster>,
 }
 
 struct Kube {
@@ -91,6 +92,22 @@ impl World {
         Some(Self::start(client, &Kube { clients }, Clock::wall()).await)
     }
 
+    /// A world on an embedded cluster of its own; for a runtime whose time is paused.
+    pub async fn embedded() -> Self {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
+        let api = ApiServer::new(apiserver::Config::new(clock.clone()));
+        let client = api.client("test");
+        install_crds(&client).await;
+        let simcluster = SimCluster::start(
+            api.client("simcluster"),
+            simcluster_config(clock.clone(), Namespaces::Managed),
+        );
+        let connect =
+            Kube { clients: Part::ALL.into_iter().map(|part| (part, api.client(part.agent()))).collect() };
+        let world = Self::start(client, &connect, clock).await;
+        Self { _simcluster: Some(simcluster), ..world }
+    }
+
     async fn start(client: Client, connect: &dyn Connect, clock: Clock) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace: Namespace =
@@ -106,18 +123,13 @@ impl World {
             election: Election::Undisputed,
             threads: 10,
         };
-        let control_plane = match std::env::var_os("ORACLE") {
-            Some(_) => None,
-            None => Some(ControlPlane::start(connect, &options)),
-        };
-        Self { client, namespace, history, control_plane }
+        let control_plane = ControlPlane::start(connect, &options);
+        Self { client, namespace, history, control_plane, _simcluster: None }
     }
 
     /// Stops, and checks the properties of everything that was written.
     pub async fn finish(self) {
-        if let Some(control_plane) = self.control_plane {
-            control_plane.stop().await;
-        }
+        self.control_plane.stop().await;
         self.history.check();
     }
 
