@@ -5,6 +5,7 @@
 mod kubernetes;
 
 mod drive;
+mod frugality;
 mod history;
 mod scenarios;
 mod world;

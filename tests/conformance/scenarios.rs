@@ -75,7 +75,7 @@ fn is(phase: RolloutPhase) -> impl Fn(&Rollout) -> bool {
     }
 }
 
-async fn healthy(drive: &Drive<'_>) -> Rollout {
+pub async fn healthy(drive: &Drive<'_>) -> Rollout {
     drive.world.until("Healthy", is(RolloutPhase::Healthy)).await
 }
 

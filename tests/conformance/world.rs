@@ -27,7 +27,14 @@ pub struct World {
     pub namespace: String,
     pub history: History,
     control_plane: ControlPlane,
-    _simcluster: Option<SimCluster>,
+    embedded: Option<Embedded>,
+}
+
+/// What only the embedded cluster has.
+pub struct Embedded {
+    pub api: ApiServer,
+    pub clock: Clock,
+    _simcluster: SimCluster,
 }
 
 struct Kube {
@@ -104,8 +111,8 @@ impl World {
         );
         let connect =
             Kube { clients: Part::ALL.into_iter().map(|part| (part, api.client(part.agent()))).collect() };
-        let world = Self::start(client, &connect, clock).await;
-        Self { _simcluster: Some(simcluster), ..world }
+        let world = Self::start(client, &connect, clock.clone()).await;
+        Self { embedded: Some(Embedded { api, clock, _simcluster: simcluster }), ..world }
     }
 
     async fn start(client: Client, connect: &dyn Connect, clock: Clock) -> Self {
@@ -124,13 +131,18 @@ impl World {
             threads: 10,
         };
         let control_plane = ControlPlane::start(connect, &options);
-        Self { client, namespace, history, control_plane, _simcluster: None }
+        Self { client, namespace, history, control_plane, embedded: None }
     }
 
     /// Stops, and checks the properties of everything that was written.
     pub async fn finish(self) {
         self.control_plane.stop().await;
         self.history.check();
+    }
+
+    /// What only the embedded cluster has.
+    pub fn cluster(&self) -> &Embedded {
+        self.embedded.as_ref().expect("this world is an embedded one")
     }
 
     pub fn rollouts(&self) -> Api<Rollout> {
