@@ -69,10 +69,18 @@ pub(super) struct Context {
 
 /// What scaling came to.
 enum Scaled {
-    /// The set has what it wants.
-    Enough,
+    /// Nothing is to be done, or nothing can be.
+    Done,
     /// Pods were asked for or away; their events are to come.
     Asked,
+}
+
+/// What asking for a pod came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Created {
+    Yes,
+    /// Its namespace is being deleted, and the set with it.
+    Pointless,
 }
 
 /// Scaling was refused: what the status says, and what the queue retries.
@@ -179,7 +187,7 @@ impl ReplicaSets {
     async fn scale(&self, set: &ReplicaSet, members: &Members) -> Result<Scaled, Refused> {
         let (wanted, active) = (decide::wanted(set), members.active.len());
         match wanted.cmp(&active) {
-            std::cmp::Ordering::Equal => Ok(Scaled::Enough),
+            std::cmp::Ordering::Equal => Ok(Scaled::Done),
             std::cmp::Ordering::Greater => self.create_pods(set, (wanted - active).min(BURST)).await,
             std::cmp::Ordering::Less => {
                 let excess = (active - wanted).min(BURST);
@@ -197,9 +205,10 @@ impl ReplicaSets {
         while left > 0 {
             let size = batch.min(left);
             let requests = futures::stream::iter(0..size).map(|_| self.create_pod(set));
-            let mut answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
-            if let Some(refused) = answers.iter().position(Result::is_err) {
-                return answers.swap_remove(refused).map(|()| Scaled::Asked);
+            let answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
+            let answers = answers.into_iter().collect::<Result<Vec<Created>, Refused>>()?;
+            if answers.contains(&Created::Pointless) {
+                return Ok(Scaled::Done);
             }
             left -= size;
             batch *= 2;
@@ -207,7 +216,7 @@ impl ReplicaSets {
         Ok(Scaled::Asked)
     }
 
-    async fn create_pod(&self, set: &ReplicaSet) -> Result<(), Refused> {
+    async fn create_pod(&self, set: &ReplicaSet) -> Result<Created, Refused> {
         let uid = set.uid().unwrap_or_default();
         let pods = self.pods_api(set);
         let mut last = None;
@@ -216,11 +225,11 @@ impl ReplicaSets {
             let pod = template::pod(set, name.clone(), node);
             let Err(error) = pods.create(&PostParams::default(), &pod).await else {
                 self.record(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-                return Ok(());
+                return Ok(Created::Yes);
             };
             match Refusal::of(&error) {
                 // A creation repeated by the client's own retries finds its first attempt.
-                Refusal::AlreadyExists if self.is_ours(&pods, &name, &uid).await => return Ok(()),
+                Refusal::AlreadyExists if self.is_ours(&pods, &name, &uid).await => return Ok(Created::Yes),
                 Refusal::AlreadyExists => {
                     self.expect(set, |expectations| expectations.withdraw(&name));
                     last = Some(error);
@@ -228,7 +237,7 @@ impl ReplicaSets {
                 }
                 Refusal::NamespaceTerminating => {
                     self.expect(set, |expectations| expectations.withdraw(&name));
-                    return Ok(());
+                    return Ok(Created::Pointless);
                 }
                 Refusal::Uncertain => {
                     let now = self.context.clock.now();
@@ -274,11 +283,8 @@ impl ReplicaSets {
 
     async fn delete_pods(&self, set: &ReplicaSet, chosen: Vec<Arc<Pod>>) -> Result<Scaled, Refused> {
         let requests = futures::stream::iter(chosen).map(|pod| self.delete_pod(set, pod));
-        let mut answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
-        match answers.iter().position(Result::is_err) {
-            Some(refused) => answers.swap_remove(refused).map(|()| Scaled::Asked),
-            None => Ok(Scaled::Asked),
-        }
+        let answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
+        answers.into_iter().collect::<Result<(), Refused>>().map(|()| Scaled::Asked)
     }
 
     async fn delete_pod(&self, set: &ReplicaSet, pod: Arc<Pod>) -> Result<(), Refused> {
@@ -367,14 +373,14 @@ impl Controller for ReplicaSets {
             return Ok(Next::At(at));
         }
         let scaled = if set.metadata.deletion_timestamp.is_some() {
-            Ok(Scaled::Enough)
+            Ok(Scaled::Done)
         } else {
             self.scale(&set, &self.members(&set)?).await
         };
         let now = self.context.clock.now();
         let refused = match scaled {
             Ok(Scaled::Asked) => return Ok(Next::At(now.checked_add(SETTLE).unwrap_or(Timestamp::MAX))),
-            Ok(Scaled::Enough) => None,
+            Ok(Scaled::Done) => None,
             Err(refused) => Some(refused),
         };
         let members = self.members(&set)?;

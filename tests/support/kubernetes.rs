@@ -5,6 +5,7 @@
 //! namespaces of their own.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::panic, reason = "a test binary without its API server has nothing to return an error to")]
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -124,8 +125,8 @@ impl Kubernetes {
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
             .arg(data.path())
-            .arg(shell_words(assets.join("etcd"), &etcd_flags(data.path(), ports)))
-            .arg(shell_words(assets.join("kube-apiserver"), &apiserver_flags(data.path(), ports)))
+            .arg(shell_words(&assets.join("etcd"), &etcd_flags(data.path(), ports)))
+            .arg(shell_words(&assets.join("kube-apiserver"), &apiserver_flags(data.path(), ports)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
@@ -255,7 +256,7 @@ fn apiserver_flags(data: &Path, ports: Ports) -> Vec<String> {
 }
 
 /// One command line for the supervisor's shell.
-fn shell_words(program: PathBuf, flags: &[String]) -> OsString {
+fn shell_words(program: &Path, flags: &[String]) -> OsString {
     let quote = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
     let words: Vec<String> = std::iter::once(quote(&program.to_string_lossy()))
         .chain(flags.iter().map(|flag| quote(flag)))
