@@ -11,15 +11,13 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::{conditions, wait};
 use kube::{Resource, ResourceExt as _};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use crate::lab::{Lab, unique};
 use crate::replica_sets::{all_available, set};
 
 /// A small custom kind, defined once for all scenarios.
 async fn widgets(lab: &Lab) -> Api<DynamicObject> {
-    static DEFINED: OnceCell<()> = OnceCell::const_new();
-    DEFINED.get_or_init(|| define(lab)).await;
+    lab.once(|| define(lab)).await;
     let resource = ApiResource {
         group: "simcluster.test".to_owned(),
         version: "v1".to_owned(),

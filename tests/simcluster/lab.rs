@@ -23,7 +23,7 @@ use rolloutd::simcluster::{BackOff, Behaviour, Config, ImageMatch, Namespaces, O
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{OnceCell, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Nothing here takes longer on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -53,26 +53,30 @@ fn behaviour() -> Behaviour {
 }
 
 /// One API server with a cluster on it.
-pub(crate) struct Site {
+struct Site {
     client: Client,
     cluster_client: Client,
+    clock: Clock,
     requests: Requests,
     /// None only while a scenario that has it alone restarts it.
-    cluster: RwLock<Option<SimCluster>>,
+    cluster: Arc<RwLock<Option<SimCluster>>>,
+    /// Whether the scenarios' custom kind has been defined.
+    defined: OnceCell<()>,
 }
 
 impl Site {
-    fn new(client: Client, cluster_client: Client) -> Self {
+    /// An API server that the scenarios reach by one client and the cluster by another.
+    fn new(client: Client, cluster_client: Client, clock: Clock) -> Arc<Self> {
         let requests = Requests::default();
         let cluster_client = requests.counting(cluster_client);
-        let cluster = RwLock::new(Some(start(&cluster_client)));
-        Self { client, cluster_client, requests, cluster }
+        let cluster = Arc::new(RwLock::new(Some(start(&cluster_client, &clock))));
+        Arc::new(Self { client, cluster_client, clock, requests, cluster, defined: OnceCell::new() })
     }
 }
 
-fn start(client: &Client) -> SimCluster {
+fn start(client: &Client, clock: &Clock) -> SimCluster {
     let config =
-        Config { clock: Clock::wall(), behaviour: behaviour(), seed: 7, namespaces: Namespaces::Managed };
+        Config { clock: clock.clone(), behaviour: behaviour(), seed: 7, namespaces: Namespaces::Managed };
     SimCluster::start(client.clone(), config)
 }
 
@@ -81,7 +85,7 @@ pub(crate) fn on_kubernetes<F>(name: &str, scenario: fn(Lab) -> F)
 where
     F: Future<Output = ()>,
 {
-    static SITE: OnceCell<Site> = OnceCell::const_new();
+    static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
     log();
     crate::kubernetes::runtime().block_on(async {
         let Some(server) = crate::kubernetes::shared().await else {
@@ -89,9 +93,10 @@ where
             return;
         };
         let site = SITE.get_or_init(|| async {
-            Site::new(server.client("test").await.unwrap(), server.client("simcluster").await.unwrap())
+            let (client, cluster) = (server.client("test").await, server.client("simcluster").await);
+            Site::new(client.unwrap(), cluster.unwrap(), Clock::wall())
         });
-        run(site.await, name, scenario).await;
+        run(Arc::clone(site.await), name, scenario).await;
     });
 }
 
@@ -102,13 +107,13 @@ fn log() {
     LOG.call_once(|| tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init());
 }
 
-async fn run<F: Future<Output = ()>>(site: &'static Site, name: &str, scenario: fn(Lab) -> F) {
+async fn run<F: Future<Output = ()>>(site: Arc<Site>, name: &str, scenario: fn(Lab) -> F) {
     let namespaces: Api<Namespace> = Api::all(site.client.clone());
     let metadata =
         ObjectMeta { generate_name: Some(format!("{}-", name.replace('_', "-"))), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
     let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
-    let lab = Lab { site, client: site.client.clone(), namespace: namespace.clone() };
+    let lab = Lab { client: site.client.clone(), site, namespace: namespace.clone() };
     scenario(lab).await;
     // A failed scenario leaves its namespace for the eye; the others' pods must not go on for ever.
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
@@ -117,7 +122,7 @@ async fn run<F: Future<Output = ()>>(site: &'static Site, name: &str, scenario: 
 /// What a scenario works with.
 #[derive(Clone)]
 pub(crate) struct Lab {
-    site: &'static Site,
+    site: Arc<Site>,
     pub(crate) client: Client,
     pub(crate) namespace: String,
 }
@@ -164,12 +169,18 @@ impl Lab {
 
     /// The cluster, shared with other scenarios.
     pub(crate) async fn cluster(&self) -> Cluster {
-        Cluster(self.site.cluster.read().await)
+        Cluster(Arc::clone(&self.site.cluster).read_owned().await)
     }
 
     /// The cluster, once no other scenario uses it.
     pub(crate) async fn cluster_alone(&self) -> Alone {
-        Alone { client: self.site.cluster_client.clone(), cluster: self.site.cluster.write().await }
+        let (client, clock) = (self.site.cluster_client.clone(), self.site.clock.clone());
+        Alone { client, clock, cluster: Arc::clone(&self.site.cluster).write_owned().await }
+    }
+
+    /// Runs `define` unless some scenario on this API server has.
+    pub(crate) async fn once<F: Future<Output = ()>>(&self, define: impl FnOnce() -> F) {
+        self.site.defined.get_or_init(define).await;
     }
 
     /// How many requests about this namespace the cluster has sent, watches apart.
@@ -181,7 +192,7 @@ impl Lab {
 }
 
 /// A shared cluster.
-pub(crate) struct Cluster(RwLockReadGuard<'static, Option<SimCluster>>);
+pub(crate) struct Cluster(OwnedRwLockReadGuard<Option<SimCluster>>);
 
 impl Deref for Cluster {
     type Target = SimCluster;
@@ -194,7 +205,8 @@ impl Deref for Cluster {
 /// A cluster that nobody else uses.
 pub(crate) struct Alone {
     client: Client,
-    cluster: RwLockWriteGuard<'static, Option<SimCluster>>,
+    clock: Clock,
+    cluster: OwnedRwLockWriteGuard<Option<SimCluster>>,
 }
 
 impl Alone {
@@ -205,7 +217,7 @@ impl Alone {
 
     /// Starts another.
     pub(crate) fn start(&mut self) {
-        *self.cluster = Some(start(&self.client));
+        *self.cluster = Some(start(&self.client, &self.clock));
     }
 }
 
