@@ -215,9 +215,14 @@ impl Alone {
         self.cluster.take().unwrap().shutdown().await;
     }
 
+    /// Starts another whose requests go by a client made of the usual one.
+    pub(crate) fn start_over(&mut self, client: impl FnOnce(Client) -> Client) {
+        *self.cluster = Some(start(&client(self.client.clone()), &self.clock));
+    }
+
     /// Starts another.
     pub(crate) fn start(&mut self) {
-        *self.cluster = Some(start(&self.client, &self.clock));
+        self.start_over(|client| client);
     }
 }
 

@@ -8,6 +8,7 @@
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
+mod faults;
 mod garbage;
 mod lab;
 mod namespaces;
@@ -62,6 +63,9 @@ macro_rules! every_scenario {
             }
             namespaces {
                 a_deleted_namespace_is_emptied,
+            }
+            faults {
+                no_pod_is_made_twice_and_all_goes_well_in_the_end,
             }
             nodes {
                 pods_of_a_lost_node_are_replaced_and_go_when_it_is_back,

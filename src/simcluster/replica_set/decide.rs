@@ -345,6 +345,23 @@ mod tests {
     }
 
     #[test]
+    fn the_order_in_which_pods_are_listed_does_not_matter() {
+        // Equal ready times and different ages, and a third between: comparing by the first rule that differs
+        // would go round in a circle.
+        let shapes = [
+            Shape { name: "a", ready_since: Some(NOW - 100), restarts: 0, ..USUAL },
+            Shape { name: "b", ready_since: Some(NOW - 110), restarts: 2, ..USUAL },
+            Shape { name: "c", ready_since: Some(NOW - 100), restarts: 1, ..USUAL },
+        ];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let pods: Vec<Arc<Pod>> = order.into_iter().map(|index| pod(&shapes[index])).collect();
+            let chosen = pods_to_delete(&pods, &[], 3, at(NOW));
+            let names: Vec<&str> = chosen.iter().map(|member| pod::name(member)).collect();
+            assert_eq!(names, ["b", "c", "a"]);
+        }
+    }
+
+    #[test]
     fn finished_terminating_and_unselected_pods_do_not_count() {
         let members = members(&[
             USUAL,
