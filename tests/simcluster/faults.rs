@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -30,6 +31,8 @@ const LOST_EVERY: u64 = 5;
 const EXPIRED_EVERY: u64 = 3;
 /// A watch breaks after so many chunks.
 const WATCH_CHUNKS: usize = 4;
+/// Watches lag behind answers by more than a retry takes, so that the cluster must not trust them.
+const WATCH_LAG: Duration = Duration::from_millis(150);
 
 type Answer = Response<UnsyncBoxBody<Bytes, kube::Error>>;
 
@@ -68,7 +71,11 @@ async fn watch(client: Client, request: Request<Body>, count: u64) -> Result<Ans
     }
     let response = client.send(request).await?;
     let broken = |body: Body| {
-        let chunks = body.into_data_stream().take(WATCH_CHUNKS);
+        let late = |chunk| async {
+            rolloutd::clock::real_sleep(WATCH_LAG).await;
+            chunk
+        };
+        let chunks = body.into_data_stream().take(WATCH_CHUNKS).then(late);
         StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data))).boxed_unsync()
     };
     Ok(response.map(broken))
