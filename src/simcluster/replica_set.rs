@@ -127,7 +127,7 @@ impl ReplicaSets {
     }
 
     /// Acts on what is expected of this very set; a successor of the same name starts afresh.
-    fn expect<T>(&self, set: &ReplicaSet, act: impl FnOnce(&mut Expectations) -> T) -> T {
+    fn with_expectations<T>(&self, set: &ReplicaSet, act: impl FnOnce(&mut Expectations) -> T) -> T {
         let uid = set.uid().unwrap_or_default();
         let mut all = self.expectations();
         let (of, expectations) = all.entry(Key::of(&set.metadata)).or_default();
@@ -163,13 +163,14 @@ impl ReplicaSets {
     /// Asks the server about what should have been seen by now, so that a lost answer or a slow watch neither
     /// doubles a pod nor stops the set.
     async fn look_up_overdue(&self, set: &ReplicaSet) -> Result<(), SyncError> {
-        let overdue = self.expect(set, |expectations| expectations.overdue(self.context.clock.now()));
+        let overdue =
+            self.with_expectations(set, |expectations| expectations.overdue(self.context.clock.now()));
         let pods = self.pods_api(set);
         for (name, asked) in overdue {
             let live = pods.get_opt(&name).await?;
             let cached = self.context.pods.get(&Key::new(set.namespace().unwrap_or_default(), &name));
             let late = asked.has_happened(live.as_ref()) && !asked.has_happened(cached.as_deref());
-            self.expect(set, |expectations| {
+            self.with_expectations(set, |expectations| {
                 if late {
                     expectations.doubt(&name, self.check_at());
                 } else {
@@ -217,49 +218,46 @@ impl ReplicaSets {
     }
 
     async fn create_pod(&self, set: &ReplicaSet) -> Result<Created, Refused> {
-        let uid = set.uid().unwrap_or_default();
         let pods = self.pods_api(set);
-        let mut last = None;
+        let mut taken = None;
         for _ in 0..NAME_ATTEMPTS {
             let (name, node) = self.next_name(set);
             let pod = template::pod(set, name.clone(), node);
-            let Err(error) = pods.create(&PostParams::default(), &pod).await else {
-                self.record(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-                return Ok(Created::Yes);
+            let error = match pods.create(&PostParams::default(), &pod).await {
+                Ok(_) => {
+                    self.record(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
+                    return Ok(Created::Yes);
+                }
+                Err(error) if Refusal::of(&error) == Refusal::AlreadyExists => {
+                    // A creation repeated by the client's own retries finds its first attempt.
+                    match pods.get_opt(&name).await {
+                        Ok(Some(pod)) if is_owned_by(&pod, set) => return Ok(Created::Yes),
+                        Ok(_) => {
+                            self.with_expectations(set, |expectations| expectations.withdraw(&name));
+                            taken = Some(error);
+                            continue;
+                        }
+                        Err(unanswered) => unanswered,
+                    }
+                }
+                Err(error) => error,
             };
-            match Refusal::of(&error) {
-                // A creation repeated by the client's own retries finds its first attempt.
-                Refusal::AlreadyExists if self.is_ours(&pods, &name, &uid).await => return Ok(Created::Yes),
-                Refusal::AlreadyExists => {
-                    self.expect(set, |expectations| expectations.withdraw(&name));
-                    last = Some(error);
-                    continue;
-                }
-                Refusal::NamespaceTerminating => {
-                    self.expect(set, |expectations| expectations.withdraw(&name));
-                    return Ok(Created::Pointless);
-                }
-                Refusal::Uncertain => {
-                    let now = self.context.clock.now();
-                    self.expect(set, |expectations| expectations.doubt(&name, now));
-                }
-                _ => self.expect(set, |expectations| expectations.withdraw(&name)),
+            self.with_expectations(set, |expectations| match Refusal::of(&error) {
+                Refusal::Uncertain => expectations.doubt(&name, self.context.clock.now()),
+                _ => expectations.withdraw(&name),
+            });
+            if Refusal::of(&error) == Refusal::NamespaceTerminating {
+                return Ok(Created::Pointless);
             }
-            last = Some(error);
-            break;
+            return Err(self.creation_refused(set, error.into()));
         }
-        let error = last.map_or(SyncError::Deadline, SyncError::from);
-        self.record(set, Severity::Warning, "FailedCreate", format!("Error creating: {error}"));
-        Err(Refused {
-            failure: Failure { reason: FailureReason::FailedCreate, message: error.to_string() },
-            error,
-        })
+        Err(self.creation_refused(set, taken.map_or(SyncError::Deadline, SyncError::from)))
     }
 
-    /// Whether the pod of this name belongs to the set; when that cannot be told, the name is left alone.
-    async fn is_ours(&self, pods: &Api<Pod>, name: &str, set_uid: &str) -> bool {
-        let live = pods.get_opt(name).await;
-        live.is_ok_and(|pod| pod.as_ref().and_then(set_reference).is_some_and(|owner| owner.uid == set_uid))
+    fn creation_refused(&self, set: &ReplicaSet, error: SyncError) -> Refused {
+        self.record(set, Severity::Warning, "FailedCreate", format!("Error creating: {error}"));
+        let failure = Failure { reason: FailureReason::FailedCreate, message: error.to_string() };
+        Refused { failure, error }
     }
 
     /// The next name that no pod in the cache has, expected from now on, and the node for it.
@@ -269,7 +267,7 @@ impl ReplicaSets {
         // Sets begin at different nodes, or all small ones would share the first.
         let offset = self.context.random.number(&uid, 0) % NODE_OFFSETS;
         let check_at = self.check_at();
-        self.expect(set, |expectations| {
+        self.with_expectations(set, |expectations| {
             loop {
                 let ordinal = expectations.next_ordinal();
                 let name = self.context.random.name(&base, &uid, ordinal);
@@ -290,7 +288,7 @@ impl ReplicaSets {
     async fn delete_pod(&self, set: &ReplicaSet, pod: Arc<Pod>) -> Result<(), Refused> {
         let (uid, name) = (pod::uid(&pod).to_owned(), pod::name(&pod));
         let asked = Asked::Deletion { uid: uid.clone() };
-        self.expect(set, |expectations| expectations.expect(name, asked, self.check_at()));
+        self.with_expectations(set, |expectations| expectations.expect(name, asked, self.check_at()));
         let preconditions = Preconditions { uid: Some(uid), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let Err(error) = self.pods_api(set).delete(name, &parameters).await else {
@@ -298,7 +296,7 @@ impl ReplicaSets {
             return Ok(());
         };
         let refusal = Refusal::of(&error);
-        self.expect(set, |expectations| match refusal {
+        self.with_expectations(set, |expectations| match refusal {
             Refusal::Uncertain => expectations.doubt(name, self.context.clock.now()),
             _ => expectations.withdraw(name),
         });
@@ -368,7 +366,7 @@ impl Controller for ReplicaSets {
             return Ok(Next::At(at));
         }
         self.look_up_overdue(&set).await?;
-        if let Some(at) = self.expect(&set, |expectations| expectations.next_check()) {
+        if let Some(at) = self.with_expectations(&set, |expectations| expectations.next_check()) {
             // Pods and their absence come through one watch: until these are seen, the cache knows nothing newer.
             return Ok(Next::At(at));
         }
@@ -399,4 +397,8 @@ fn set_reference(pod: &Pod) -> Option<&OwnerReference> {
     owners.iter().find(|owner| {
         owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/")
     })
+}
+
+fn is_owned_by(pod: &Pod, set: &ReplicaSet) -> bool {
+    set_reference(pod).is_some_and(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
 }
