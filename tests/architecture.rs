@@ -35,7 +35,20 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 }
 
 /// What must not appear in pure modules: anything that waits, asks, or knows the time.
-const IMPURE: &[&str] = &["tokio", "tonic", "reqwest", "futures", "tracing", "uuid", "axum", "std::env", "std::time::Instant", "std::fs", "kube::Client", "kube::Api"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tonic",
+    "reqwest",
+    "futures",
+    "tracing",
+    "uuid",
+    "axum",
+    "std::env",
+    "std::time::Instant",
+    "std::fs",
+    "kube::Client",
+    "kube::Api",
+];
 const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "plan"];
 
 struct Uses {
@@ -71,7 +84,8 @@ impl<'ast> Visit<'ast> for Uses {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
         // What tests use is their own affair.
         let is_test = module.attrs.iter().any(|attribute| {
-            attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Path>().is_ok_and(|cfg| cfg.is_ident("test"))
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Path>().is_ok_and(|cfg| cfg.is_ident("test"))
         });
         if !is_test {
             syn::visit::visit_item_mod(self, module);
@@ -123,11 +137,14 @@ fn dependencies_point_downwards() {
             continue;
         }
         let Some(allowed) = allowed.get(module.as_str()) else {
-            violations.push(format!("module {module} has no layer: say in tests/architecture.rs what it may use"));
+            violations
+                .push(format!("module {module} has no layer: say in tests/architecture.rs what it may use"));
             continue;
         };
         for path in &paths {
-            let Some(used) = path.strip_prefix("crate::").map(|rest| rest.split("::").next().unwrap()) else { continue };
+            let Some(used) = path.strip_prefix("crate::").map(|rest| rest.split("::").next().unwrap()) else {
+                continue;
+            };
             if used != module && !allowed.contains(used) {
                 violations.push(format!("{}: {module} must not use {used} ({path})", file.display()));
             }

@@ -132,14 +132,14 @@ impl Store {
 
     /// Expects something of an object. The watch may have been quicker than the answer to our write, so that the cache is
     /// looked at as well.
-    fn expect(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
+    fn expect(&self, object: &ObjectId, rollout: &Key, expectation: &Expectation) {
         self.own.expect(object.clone(), rollout, expectation.clone());
-        let version = match &object {
+        let version = match object {
             ObjectId::Rollout(key) => self.rollouts.version(key),
             ObjectId::ReplicaSet(key) => self.sets.version(key),
         };
-        if version.is_some() || expectation == Expectation::Gone {
-            self.own.shown(&object, version.as_deref());
+        if version.is_some() || *expectation == Expectation::Gone {
+            self.own.shown(object, version.as_deref());
         }
     }
 

@@ -100,6 +100,22 @@ where
     });
 }
 
+/// Runs a scenario on an embedded API server of its own, in virtual time.
+pub(crate) fn on_embedded<F>(name: &str, scenario: fn(Lab) -> F)
+where
+    F: Future<Output = ()>,
+{
+    log();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
+        let server = rolloutd::apiserver::ApiServer::new(rolloutd::apiserver::Config::new(clock.clone()));
+        let site = Site::new(server.client("test"), server.client("simcluster"), clock);
+        run(site, name, scenario).await;
+    });
+}
+
 /// Past the test harness, which shows nothing of tests that pass.
 fn tell_that_kubernetes_is_skipped() {
     static TOLD: Once = Once::new();

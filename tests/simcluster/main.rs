@@ -76,6 +76,10 @@ macro_rules! every_scenario {
     };
 }
 
+mod on_embedded {
+    every_scenario!(crate::lab::on_embedded);
+}
+
 mod on_kubernetes {
     every_scenario!(crate::lab::on_kubernetes);
 

@@ -113,7 +113,7 @@ impl World {
             self.check(&before, action);
             wrote = true;
         }
-        for write in &plan.rollout.object {
+        if let Some(write) = &plan.rollout.object {
             json_patch::merge(&mut self.object, &write.patch);
             self.touch();
             self.events
@@ -121,7 +121,7 @@ impl World {
             self.writes.push("patch rollout".to_owned());
             wrote = true;
         }
-        for write in &plan.rollout.status {
+        if let Some(write) = &plan.rollout.status {
             let before = self.status();
             json_patch::merge(&mut self.object, &json!({ "status": write.patch }));
             self.touch();
