@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use rolloutd::crd::keys;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use rolloutd::crd::{Rollout, keys};
 use serde_json::{Value, json};
 
 use crate::world::{World, image};
@@ -23,6 +23,17 @@ impl Drive<'_> {
     pub async fn create(&self, manifest: Value) {
         let rollout = serde_json::from_value(manifest).expect("a rollout");
         self.world.rollouts().create(&PostParams::default(), &rollout).await.expect("it is created");
+    }
+
+    /// Deletes it, and waits until it is gone with everything below it.
+    pub async fn delete(&self) {
+        self.world.rollouts().delete("web", &DeleteParams::foreground()).await.expect("it is deleted");
+        let gone = kube::runtime::wait::await_condition(
+            self.world.rollouts(),
+            "web",
+            |rollout: Option<&Rollout>| rollout.is_none(),
+        );
+        gone.await.expect("the watch works");
     }
 
     pub async fn set_image(&self, version: &str) {

@@ -70,6 +70,34 @@ impl History {
         });
     }
 
+    /// Checks that an abort which took effect was in force in every version since then.
+    pub fn check_abort_since(&self, since: u64) {
+        for (version, rollout) in self.rollouts(since) {
+            assert!(rollout.status().abort(), "version {version}: the abort was overwritten");
+        }
+    }
+
+    /// Checks that an abort which had no effect came before the update was announced or after it was complete.
+    pub fn check_abort_was_void(&self, since: u64) {
+        let all = self.rollouts(since);
+        let (_, aborted) = all.first().expect("the abort itself");
+        let status = aborted.status();
+        assert_eq!(
+            status.current_pod_hash(),
+            status.stable_rs(),
+            "an update was running, and its abort was lost"
+        );
+    }
+
+    fn rollouts(&self, since: u64) -> Vec<(u64, Rollout)> {
+        let entries = self.entries.lock().unwrap();
+        let rollouts = entries.range(since..).filter_map(|(version, entry)| match entry {
+            Entry::Rollout(rollout) => Some((*version, (**rollout).clone())),
+            _ => None,
+        });
+        rollouts.collect()
+    }
+
     /// Checks the properties over all that was written so far.
     pub fn check(&self) {
         let mut state = State::default();

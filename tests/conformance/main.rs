@@ -7,5 +7,6 @@ mod kubernetes;
 mod drive;
 mod frugality;
 mod history;
+mod interference;
 mod scenarios;
 mod world;

@@ -65,7 +65,7 @@ scenarios! {
     delete_cascades
 }
 
-fn is(phase: RolloutPhase) -> impl Fn(&Rollout) -> bool {
+pub fn is(phase: RolloutPhase) -> impl Fn(&Rollout) -> bool {
     move |rollout| {
         let status = rollout.status();
         let unpausing = status.controller_pause() && status.pause_conditions().is_empty();

@@ -149,6 +149,12 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The rollout's version.
+    pub async fn version(&self) -> u64 {
+        let rollout = self.rollouts().get_metadata("web").await.expect("it exists");
+        rollout.resource_version().and_then(|version| version.parse().ok()).expect("a number")
+    }
+
     /// Waits until the rollout is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Rollout) -> bool) -> Rollout {
         let condition = |rollout: Option<&Rollout>| rollout.is_some_and(&wanted);
