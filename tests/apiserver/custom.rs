@@ -24,7 +24,10 @@ async fn objects_are_pruned_and_given_their_defaults() {
     let api = gizmos(&server().client("test")).await;
     let object = with_spec("a", json!({"mode": "fast", "colour": "red", "selector": {"any": {"thing": 1}}}));
     let created = api.create(&PostParams::default(), &object).await.unwrap();
-    assert_eq!(created.data["spec"], json!({"mode": "fast", "replicas": 1, "selector": {"any": {"thing": 1}}}));
+    assert_eq!(
+        created.data["spec"],
+        json!({"mode": "fast", "replicas": 1, "selector": {"any": {"thing": 1}}})
+    );
     assert_eq!(created.metadata.generation, Some(1));
 }
 
@@ -35,7 +38,8 @@ async fn each_violation_of_the_schema_is_a_cause() {
     let status = refused(api.create(&PostParams::default(), &object).await);
     assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
     let causes = status.details.unwrap().causes;
-    let mut causes: Vec<_> = causes.iter().map(|cause| (cause.field.as_str(), cause.reason.as_str())).collect();
+    let mut causes: Vec<_> =
+        causes.iter().map(|cause| (cause.field.as_str(), cause.reason.as_str())).collect();
     causes.sort_unstable();
     // Without a name: rules were not evaluated, for the object was invalid.
     assert_eq!(
@@ -180,7 +184,11 @@ async fn unknown_fields_are_ignored_told_or_refused_as_asked() {
     assert_eq!(told.warnings, ["299 - \"unknown field \\\"spec.colour\\\"\""]);
     let refused = post("Strict").await;
     assert_eq!(refused.code, 400);
-    assert!(refused.body["message"].as_str().unwrap().ends_with("unknown field \"spec.colour\""), "{}", refused.body);
+    assert!(
+        refused.body["message"].as_str().unwrap().ends_with("unknown field \"spec.colour\""),
+        "{}",
+        refused.body
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,8 +199,12 @@ async fn definitions_are_served_at_once_and_in_discovery() {
     gizmos(&client).await;
     assert_eq!(ask(&client, "GET", GIZMOS, None).await.code, 200);
     let resources = ask(&client, "GET", "/apis/ex.dev/v1", None).await.body;
-    let names: Vec<&str> =
-        resources["resources"].as_array().unwrap().iter().map(|kind| kind["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = resources["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| kind["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["gizmos", "gizmos/status", "gizmos/scale"]);
 }
 
@@ -204,8 +216,12 @@ async fn columns_of_a_definition_are_printed() {
     tokio::time::advance(std::time::Duration::from_secs(90)).await;
     let accept = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     let table = send(&client, "GET", GIZMOS, &[accept], Vec::new()).await.body;
-    let columns: Vec<&str> =
-        table["columnDefinitions"].as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap()).collect();
+    let columns: Vec<&str> = table["columnDefinitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| column["name"].as_str().unwrap())
+        .collect();
     assert_eq!(columns, ["Name", "Replicas", "Age"]);
     assert_eq!(table["rows"][0]["cells"], json!(["a", 4, "90s"]));
     assert_eq!(api.get("a").await.unwrap().name_any(), "a");

@@ -51,7 +51,10 @@ async fn a_finalizer_keeps_the_object_until_it_is_removed() {
 async fn preconditions_protect_an_object_that_was_replaced() {
     let api = maps(&server().client("test"));
     let version = create(&api, &config_map("a", "1")).await;
-    let other = Preconditions { uid: Some("00000000-0000-0000-0000-000000000000".to_owned()), resource_version: None };
+    let other = Preconditions {
+        uid: Some("00000000-0000-0000-0000-000000000000".to_owned()),
+        resource_version: None,
+    };
     let params = DeleteParams { preconditions: Some(other), ..DeleteParams::default() };
     let conflict = refused(api.delete("a", &params).await);
     assert_eq!(conflict.code, 409);
@@ -201,7 +204,8 @@ async fn a_definition_takes_its_objects_with_it() {
     assert!(api.get_opt("free").await.unwrap().is_none());
     let ending = ask(&client, "GET", definition, None).await.body;
     assert!(ending["metadata"]["deletionTimestamp"].is_string());
-    let late = refused(api.create(&Default::default(), &serde_json::from_value(gizmo("late")).unwrap()).await);
+    let late =
+        refused(api.create(&Default::default(), &serde_json::from_value(gizmo("late")).unwrap()).await);
     assert_eq!(late.code, 405);
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api.patch("held", &PatchParams::default(), &release).await.unwrap();

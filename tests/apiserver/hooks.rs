@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use crate::support::{config, config_map, create, gizmo, gizmos, pod, refused, server};
 
 /// Lines that a hook writes for each write.
-fn record(server: &ApiServer, line: impl Fn(&Write<'_>) -> String + Send + 'static) -> Arc<Mutex<Vec<String>>> {
+fn record(
+    server: &ApiServer,
+    line: impl Fn(&Write<'_>) -> String + Send + 'static,
+) -> Arc<Mutex<Vec<String>>> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = lines.clone();
     server.on_write(move |write| sink.lock().unwrap().push(line(write)));
@@ -37,7 +40,10 @@ async fn a_hook_sees_each_committed_write_in_order() {
     pods.create(&PostParams { dry_run: true, ..PostParams::default() }, &pod("b")).await.unwrap();
     pods.patch_status("a", &PatchParams::default(), &running).await.unwrap();
     let collector: Api<Pod> = Api::default_namespaced(server.client("collector"));
-    collector.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await.unwrap();
+    collector
+        .delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default())
+        .await
+        .unwrap();
     assert_eq!(
         *lines.lock().unwrap(),
         [

@@ -24,14 +24,20 @@ async fn discovery_names_groups_versions_and_resources() {
     let core = ask(&client, "GET", "/api", None).await.body;
     assert_eq!((&core["kind"], &core["versions"]), (&json!("APIVersions"), &json!(["v1"])));
     let groups = ask(&client, "GET", "/apis", None).await.body;
-    assert_eq!(names(&groups["groups"], "name"), ["apiextensions.k8s.io", "apps", "coordination.k8s.io", "ex.dev"]);
+    assert_eq!(
+        names(&groups["groups"], "name"),
+        ["apiextensions.k8s.io", "apps", "coordination.k8s.io", "ex.dev"]
+    );
     let core = ask(&client, "GET", "/api/v1", None).await.body;
     let resources = names(&core["resources"], "name");
-    for resource in ["pods", "pods/status", "pods/binding", "services", "namespaces/finalize", "secrets", "events"] {
+    for resource in
+        ["pods", "pods/status", "pods/binding", "services", "namespaces/finalize", "secrets", "events"]
+    {
         assert!(resources.contains(&resource), "{resource}");
     }
     let apps = ask(&client, "GET", "/apis/apps/v1", None).await.body;
-    let sets = &apps["resources"].as_array().unwrap().iter().find(|kind| kind["name"] == "replicasets").unwrap();
+    let sets =
+        &apps["resources"].as_array().unwrap().iter().find(|kind| kind["name"] == "replicasets").unwrap();
     assert_eq!(sets["shortNames"], json!(["rs"]));
     assert_eq!(sets["namespaced"], json!(true));
     // kube finds the kinds of the definition by it.
@@ -55,7 +61,8 @@ async fn aggregated_discovery_is_given_to_those_who_ask() {
     assert_eq!(core.content_type, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
     assert_eq!(core.body["items"][0]["versions"][0]["version"], "v1");
     let groups = get(&client, "/apis", accept).await.body;
-    let gizmos = groups["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "ex.dev");
+    let gizmos =
+        groups["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "ex.dev");
     let resource = &gizmos.unwrap()["versions"][0]["resources"][0];
     assert_eq!(resource["resource"], "gizmos");
     assert_eq!(names(&resource["subresources"], "subresource"), ["status", "scale"]);
@@ -69,8 +76,14 @@ async fn openapi_describes_built_in_and_defined_kinds() {
     let url = index["paths"]["apis/ex.dev/v1"]["serverRelativeURL"].as_str().unwrap();
     let document = ask(&client, "GET", url, None).await.body;
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    let gizmo = schemas.values().find(|schema| schema["description"] == "A gizmo is a thing to be rolled out.").unwrap();
-    assert_eq!(gizmo["x-kubernetes-group-version-kind"], json!([{"group": "ex.dev", "version": "v1", "kind": "Gizmo"}]));
+    let gizmo = schemas
+        .values()
+        .find(|schema| schema["description"] == "A gizmo is a thing to be rolled out.")
+        .unwrap();
+    assert_eq!(
+        gizmo["x-kubernetes-group-version-kind"],
+        json!([{"group": "ex.dev", "version": "v1", "kind": "Gizmo"}])
+    );
     assert_eq!(gizmo["properties"]["spec"]["properties"]["replicas"]["description"], "How many.");
     let core = ask(&client, "GET", "/openapi/v3/api/v1", None).await.body;
     assert!(core["components"]["schemas"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"].is_object());
@@ -86,13 +99,16 @@ async fn version_and_health_answer() {
     }
 }
 
+/// Method, path, headers and body; the code and the reason of the answer.
+type Refusal<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[tokio::test(start_paused = true)]
 async fn refusals_are_status_objects() {
     let client = server().client("test");
     let pod = br#"{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
     let huge = vec![b' '; 4 * 1024 * 1024];
     let json = ("content-type", "application/json");
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str); 12] = [
+    let cases: [Refusal<'_>; 12] = [
         ("GET", "/api/v1/namespaces/default/pods/a", &[], b"", 404, "NotFound"),
         ("GET", "/api/v1/gadgets", &[], b"", 404, "NotFound"),
         ("PUT", PODS, &[json], b"{}", 405, "MethodNotAllowed"),
@@ -119,7 +135,13 @@ async fn refusals_are_status_objects() {
 #[tokio::test(start_paused = true)]
 async fn paths_outside_the_api_are_not_found() {
     let client = server().client("test");
-    for path in ["/", "/metrics", "/apis/ex.dev/v1/gadgets", "/api/v1/namespaces/default/pods/a/b/c", "/apis/apps/v1/%ff"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/apis/ex.dev/v1/gadgets",
+        "/api/v1/namespaces/default/pods/a/b/c",
+        "/apis/apps/v1/%ff",
+    ] {
         let answer = get(&client, path, "*/*").await;
         assert_eq!(answer.code, 404, "{path}: {}", answer.body);
     }
@@ -160,7 +182,8 @@ async fn protobuf_bodies_of_built_in_kinds_are_read() {
 #[tokio::test(start_paused = true)]
 async fn unknown_fields_of_built_in_kinds_are_told() {
     let client = server().client("test");
-    let body = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i", "imag": 1}]}});
+    let body =
+        json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i", "imag": 1}]}});
     let path = |validation: &str| format!("{PODS}?dryRun=All&fieldValidation={validation}");
     let told = ask(&client, "POST", &path("Warn"), Some(body.clone())).await;
     assert_eq!(told.code, 201);
@@ -168,7 +191,10 @@ async fn unknown_fields_of_built_in_kinds_are_told() {
     let refused = ask(&client, "POST", &path("Strict"), Some(body.clone())).await;
     assert_eq!(refused.code, 400);
     let message = refused.body["message"].as_str().unwrap();
-    assert!(message.contains("strict decoding error: unknown field \"spec.containers[0].imag\""), "{message}");
+    assert!(
+        message.contains("strict decoding error: unknown field \"spec.containers[0].imag\""),
+        "{message}"
+    );
     assert_eq!(ask(&client, "POST", &path("Ignore"), Some(body)).await.warnings.len(), 0);
 }
 

@@ -44,7 +44,8 @@ struct Said {
 impl Kubectl {
     /// `None` where there is no kubectl.
     async fn start() -> Option<Self> {
-        let version = Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status().await;
+        let version =
+            Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status().await;
         if let Err(error) = version {
             assert!(std::env::var_os("ROLLOUTD_REQUIRE_TOOLS").is_none(), "kubectl: {error}");
             println!("skipped: kubectl is not on the PATH");
@@ -80,7 +81,8 @@ impl Kubectl {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
         drop(stdin);
-        let output = timeout(DEADLINE, child.wait_with_output()).await.expect("kubectl ends in time").unwrap();
+        let output =
+            timeout(DEADLINE, child.wait_with_output()).await.expect("kubectl ends in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         Said { success: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
     }
@@ -101,7 +103,10 @@ impl Kubectl {
 
 /// The words of the lines of a table.
 fn cells(table: &str) -> Vec<Vec<&str>> {
-    table.lines().map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect()
+    table
+        .lines()
+        .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect()
 }
 
 fn first_column(table: &str) -> Vec<&str> {
@@ -181,18 +186,24 @@ async fn definitions_and_their_objects_are_applied_again_with_changes() {
     assert!(unknown.err.contains("unknown field \"spec.colour\""), "{unknown:?}");
     object["spec"] = json!({"mode": "slow"});
     let invalid = kubectl.try_run("apply -f -", &object.to_string()).await;
-    assert!(invalid.err.contains("Unsupported value: \"slow\": supported values: \"fast\", \"safe\""), "{invalid:?}");
+    assert!(
+        invalid.err.contains("Unsupported value: \"slow\": supported values: \"fast\", \"safe\""),
+        "{invalid:?}"
+    );
 
     let explained = kubectl.run("explain gizmo.spec", "").await;
     assert!(explained.contains("What is wanted."), "{explained}");
     assert!(explained.contains("replicas\t<integer>"), "{explained}");
-    assert!(kubectl.run("explain pod.spec.restartPolicy", "").await.contains("FIELD: restartPolicy <string>"));
+    assert!(
+        kubectl.run("explain pod.spec.restartPolicy", "").await.contains("FIELD: restartPolicy <string>")
+    );
 }
 
 #[tokio::test]
 async fn built_in_kinds_are_applied_when_new_or_unchanged() {
     let Some(kubectl) = Kubectl::start().await else { return };
-    let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "1"}});
+    let mut map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "1"}});
     assert_eq!(kubectl.run("apply -f -", &map.to_string()).await, "configmap/a created");
     assert_eq!(kubectl.run("apply -f -", &map.to_string()).await, "configmap/a unchanged");
     map["data"]["a"] = json!("2");
@@ -213,7 +224,10 @@ async fn objects_are_created_and_patched() {
     let map: ConfigMap = Api::namespaced(kubectl.client.clone(), "team").get("a").await.unwrap();
     assert_eq!(map.data.unwrap()["k"], "v");
     let file = kubectl.file("set.json", &replica_set("web"));
-    assert_eq!(kubectl.run(&format!("create -f {}", file.display()), "").await, "replicaset.apps/web created");
+    assert_eq!(
+        kubectl.run(&format!("create -f {}", file.display()), "").await,
+        "replicaset.apps/web created"
+    );
     let again = kubectl.try_run(&format!("create -f {}", file.display()), "").await;
     assert!(again.err.contains("(AlreadyExists)"), "{again:?}");
     assert_eq!(kubectl.run("scale rs web --replicas=4", "").await, "replicaset.apps/web scaled");
@@ -248,7 +262,8 @@ async fn objects_are_created_and_patched() {
 /// Removes finalizers as the garbage collector does when dependents are gone.
 async fn collect(client: Client) {
     let api: Api<ReplicaSet> = Api::default_namespaced(client);
-    let mut events = Box::pin(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+    let mut events =
+        Box::pin(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
     while let Some(set) = events.try_next().await.unwrap() {
         if set.metadata.deletion_timestamp.is_some() {
             assert_eq!(set.finalizers(), ["foregroundDeletion"]);
@@ -301,7 +316,10 @@ async fn wait_follows_conditions_fields_and_deletions() {
             ];
             match status.get(index) {
                 Some(status) => {
-                    pods.patch_status("a", &PatchParams::default(), &Patch::Merge(status)).await.map(drop).unwrap();
+                    pods.patch_status("a", &PatchParams::default(), &Patch::Merge(status))
+                        .await
+                        .map(drop)
+                        .unwrap();
                 }
                 None => drop(pods.delete("a", &Default::default()).await.unwrap()),
             }

@@ -108,7 +108,8 @@ async fn a_list_may_name_a_revision() {
 
     let any = api.list(&ListParams::default().match_any()).await.unwrap();
     assert_eq!(names(&any), ["b", "c", "d", "e"]);
-    let not_older = api.list(&ListParams::default().at(&now).matching(VersionMatch::NotOlderThan)).await.unwrap();
+    let not_older =
+        api.list(&ListParams::default().at(&now).matching(VersionMatch::NotOlderThan)).await.unwrap();
     assert_eq!(names(&not_older), ["b", "c", "d", "e"]);
     assert_eq!(not_older.metadata.resource_version.unwrap(), (revision + 1).to_string());
     let exact = api.list(&ListParams::default().at(&now).matching(VersionMatch::Exact)).await.unwrap();
@@ -119,7 +120,8 @@ async fn a_list_may_name_a_revision() {
     let expired = refused(api.list(&ListParams::default().at(&past).matching(VersionMatch::Exact)).await);
     assert_eq!((expired.code, expired.reason.as_str()), (410, "Expired"));
     let future = (revision + 10).to_string();
-    let ahead = refused(api.list(&ListParams::default().at(&future).matching(VersionMatch::NotOlderThan)).await);
+    let ahead =
+        refused(api.list(&ListParams::default().at(&future).matching(VersionMatch::NotOlderThan)).await);
     assert_eq!((ahead.code, ahead.reason.as_str()), (504, "Timeout"));
     assert_eq!(ahead.details.unwrap().causes[0].reason, "ResourceVersionTooLarge");
 }

@@ -46,7 +46,8 @@ async fn generated_names_keep_their_prefix_and_differ() {
     let api = maps(&server().client("test"));
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..20 {
-        let unnamed: ConfigMap = serde_json::from_value(json!({"metadata": {"generateName": "web-"}})).unwrap();
+        let unnamed: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"generateName": "web-"}})).unwrap();
         names.insert(api.create(&PostParams::default(), &unnamed).await.unwrap().name_any());
     }
     assert_eq!(names.len(), 20);
@@ -145,7 +146,9 @@ async fn a_pod_is_bound_to_one_node_once() {
     let bound = api.get("a").await.unwrap();
     assert_eq!(bound.spec.as_ref().unwrap().node_name.as_deref(), Some("n1"));
     let conditions = bound.status.unwrap().conditions.unwrap();
-    assert!(conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True"));
+    assert!(
+        conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+    );
     let again: Result<kube::core::Status, _> =
         api.create_subresource("binding", "a", &PostParams::default(), &binding).await;
     let again = refused(again);
@@ -163,7 +166,8 @@ async fn a_dry_run_answers_as_if_it_wrote() {
     assert_eq!(refused(api.get("a").await).code, 404);
     create(&api, &config_map("a", "1")).await;
     let patch = Patch::Merge(json!({"data": {"a": "2"}}));
-    let patched = api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
+    let patched =
+        api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
     assert_eq!(patched.data.unwrap()["a"], "2");
     assert_eq!(api.get("a").await.unwrap().data.unwrap()["a"], "1");
 }
@@ -180,6 +184,23 @@ async fn a_failed_test_of_a_json_patch_changes_nothing() {
     let failed = refused(api.patch("a", &PatchParams::default(), &Patch::<()>::Json(patch)).await);
     assert_eq!((failed.code, failed.reason.as_str()), (422, "Invalid"));
     assert_eq!(api.get("a").await.unwrap().resource_version(), Some(version));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_does_not_outgrow_what_a_cluster_stores() {
+    let api = maps(&server().client("test"));
+    create(&api, &config_map("a", "1")).await;
+    let note = "x".repeat(900_000);
+    for (key, code) in [("one", 200), ("two", 422)] {
+        let patch = Patch::Merge(json!({"data": {key: note}}));
+        let patched = api.patch("a", &PatchParams::default(), &patch).await;
+        assert_eq!(patched.map_or_else(|error| refused(Err::<(), _>(error)).code, |_| 200), code, "{key}");
+    }
+    let pods: Api<Pod> = Api::default_namespaced(server().client("test"));
+    let mut large = pod("large");
+    large.spec.as_mut().unwrap().containers[0].args = Some(vec!["x".repeat(1_600_000)]);
+    let status = refused(pods.create(&PostParams::default(), &large).await);
+    assert_eq!((status.code, status.message.as_str()), (500, "etcdserver: request is too large"));
 }
 
 #[tokio::test(start_paused = true)]

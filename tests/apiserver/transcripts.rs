@@ -49,7 +49,9 @@ struct Step {
 }
 
 fn file(topic: &str, extension: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/apiserver/transcripts").join(format!("{topic}.{extension}"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/apiserver/transcripts")
+        .join(format!("{topic}.{extension}"))
 }
 
 fn steps(topic: &str) -> Vec<Step> {
@@ -157,12 +159,14 @@ impl Masks {
         let mut out = Map::new();
         for (key, value) in members {
             // Field managers and the texts of columns are no part of what is compared.
-            let skipped = matches!(key.as_str(), "managedFields" | "selfLink" | "storageVersionHash" | "description");
+            let skipped =
+                matches!(key.as_str(), "managedFields" | "selfLink" | "storageVersionHash" | "description");
             if !skipped {
                 out.insert(key.clone(), self.masked(value, key));
             }
         }
-        let causes = out.get("details").and_then(|details| details.get("causes")).and_then(Value::as_array).cloned();
+        let causes =
+            out.get("details").and_then(|details| details.get("causes")).and_then(Value::as_array).cloned();
         if let Some(mut causes) = causes {
             causes.sort_by_key(Value::to_string);
             causes.dedup();
@@ -189,7 +193,9 @@ fn differences(pointer: &str, recorded: &Value, answer: &Value) -> Vec<String> {
         }
         (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
             let pairs = left.iter().zip(right).enumerate();
-            pairs.flat_map(|(index, (left, right))| differences(&format!("{pointer}/{index}"), left, right)).collect()
+            pairs
+                .flat_map(|(index, (left, right))| differences(&format!("{pointer}/{index}"), left, right))
+                .collect()
         }
         _ if recorded == answer => Vec::new(),
         _ => vec![format!("  {pointer}\n    kube-apiserver: {recorded}\n    embedded:       {answer}")],
