@@ -1,0 +1,10 @@
+//! api
+mod cluster;
+mod convert;
+mod error;
+mod etag;
+mod kind;
+mod name;
+mod page;
+mod selector;
+mod status;
