@@ -192,4 +192,6 @@ fn safe_encode(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
 mod tests;

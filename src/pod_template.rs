@@ -1,12 +1,108 @@
-//! Temporary stand-in.
+//! Pod templates as JSON values: what the API server adds, whether two are the same, and what the
+//! controller puts in and takes out again.
+//!
+//! Pure; depends on the type table of `hash` and on the keys of `crd`. Adoption and undo in `plan/` and
+//! the ReplicaSet worker use it.
+
 use serde_json::Value;
-#[derive(PartialEq)]
-pub enum Sameness {
-    Same,
-    Different,
-    Undecided,
+
+use crate::crd::{PodTemplateMetadata, keys};
+use crate::hash::{HashError, malformed_template_fields};
+
+mod compare;
+mod defaults;
+mod image;
+
+pub use compare::{Sameness, UnknownFields, compare};
+pub use defaults::apply_defaults;
+
+/// Takes out every value that its field cannot hold, as the reference does with a stored Rollout that is
+/// malformed: the field or map entry goes, and the list where an element of one is malformed.
+///
+/// What went is returned, for events and blockers to name.
+pub fn remove_malformed(template: &mut Value) -> Vec<HashError> {
+    let malformed = malformed_template_fields(template);
+    for error in &malformed {
+        error.path.remove_from(template);
+    }
+    malformed
 }
-pub fn compare(_: &Value, _: &Value) -> Sameness {
-    Sameness::Different {}
+
+/// Takes labels out, and the map of labels when it is empty then.
+pub fn remove_labels<K: AsRef<str>>(template: &mut Value, keys: impl IntoIterator<Item = K>) {
+    remove_keys(template, "labels", keys);
 }
-pub fn strip_injected(_: &mut Value, _: Option<&str>) {}
+
+/// Takes annotations out, and the map of annotations when it is empty then.
+pub fn remove_annotations<K: AsRef<str>>(template: &mut Value, keys: impl IntoIterator<Item = K>) {
+    remove_keys(template, "annotations", keys);
+}
+
+/// Takes the hash label out.
+pub fn remove_hash_label(template: &mut Value) {
+    remove_labels(template, [keys::POD_TEMPLATE_HASH]);
+}
+
+/// Takes out the ephemeral metadata that a ReplicaSet records in its annotation
+/// [`keys::EPHEMERAL_METADATA`], whatever values the keys have by now.
+///
+/// # Errors
+///
+/// When the annotation is not the JSON of a [`PodTemplateMetadata`]; nothing is taken out then, as in the
+/// reference.
+pub fn remove_ephemeral_metadata(template: &mut Value, annotation: &str) -> Result<(), serde_json::Error> {
+    let recorded: Option<PodTemplateMetadata> = serde_json::from_str(annotation)?;
+    let Some(recorded) = recorded else { return Ok(()) };
+    remove_labels(template, recorded.labels.unwrap_or_default().keys());
+    remove_annotations(template, recorded.annotations.unwrap_or_default().keys());
+    Ok(())
+}
+
+/// Takes out the anti-affinity terms that select pods by the hash label: only the controller writes those.
+/// What is empty then goes too.
+pub fn remove_injected_anti_affinity(template: &mut Value) {
+    let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(affinity) = spec.get_mut("affinity").and_then(Value::as_object_mut) else { return };
+    let Some(anti_affinity) = affinity.get_mut("podAntiAffinity").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let mut changed = false;
+    let kinds = [("requiredDuringSchedulingIgnoredDuringExecution", ""), (PREFERRED, "/podAffinityTerm")];
+    for (kind, term) in kinds {
+        let Some(Value::Array(terms)) = anti_affinity.get_mut(kind) else { continue };
+        let before = terms.len();
+        terms.retain(|entry| !entry.pointer(term).is_some_and(selects_by_hash));
+        changed |= terms.len() < before;
+        if terms.is_empty() {
+            anti_affinity.shift_remove(kind);
+        }
+    }
+    if changed && anti_affinity.is_empty() {
+        affinity.shift_remove("podAntiAffinity");
+        if affinity.is_empty() {
+            spec.shift_remove("affinity");
+        }
+    }
+}
+
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+
+fn selects_by_hash(term: &Value) -> bool {
+    let requirements = term.pointer("/labelSelector/matchExpressions").and_then(Value::as_array);
+    requirements
+        .is_some_and(|all| all.iter().any(|requirement| requirement["key"] == keys::POD_TEMPLATE_HASH))
+}
+
+fn remove_keys<K: AsRef<str>>(template: &mut Value, map: &str, keys: impl IntoIterator<Item = K>) {
+    let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let Some(entries) = metadata.get_mut(map).and_then(Value::as_object_mut) else { return };
+    for key in keys {
+        entries.shift_remove(key.as_ref());
+    }
+    if entries.is_empty() {
+        metadata.shift_remove(map);
+    }
+}
+
+#[cfg(test)]
+mod tests;

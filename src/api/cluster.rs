@@ -82,7 +82,12 @@ impl Cluster {
     }
 
     /// Creates an object. Gives it as it is stored.
-    pub(super) async fn create(&self, target: Target<'_>, object: &Value, mode: Mode) -> Result<Value, Error> {
+    pub(super) async fn create(
+        &self,
+        target: Target<'_>,
+        object: &Value,
+        mode: Mode,
+    ) -> Result<Value, Error> {
         let params =
             PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let request = target.collection().create(&params, object.to_string().into_bytes());
@@ -90,7 +95,12 @@ impl Cluster {
     }
 
     /// Changes an object. Gives it as it is stored.
-    pub(super) async fn change(&self, target: Target<'_>, change: &Change, mode: Mode) -> Result<Value, Error> {
+    pub(super) async fn change(
+        &self,
+        target: Target<'_>,
+        change: &Change,
+        mode: Mode,
+    ) -> Result<Value, Error> {
         let params = PatchParams {
             dry_run: mode == Mode::DryRun,
             field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -103,7 +113,8 @@ impl Cluster {
                 self.send(request, "patch", target, "").await
             }
             Change::MergeStatus(patch) => {
-                let request = collection.patch_subresource("status", target.name, &params, &Patch::Merge(patch));
+                let request =
+                    collection.patch_subresource("status", target.name, &params, &Patch::Merge(patch));
                 self.send(request, "patch", target, "/status").await
             }
             Change::Json(patch) => {
@@ -178,14 +189,17 @@ fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresou
                 None => Error::not_found(resource),
             }
         }
-        Reason::AlreadyExists => Error::new(reason, format!("{} exists already", resource.name)).about(resource),
+        Reason::AlreadyExists => {
+            Error::new(reason, format!("{} exists already", resource.name)).about(resource)
+        }
         Reason::Conflict => {
             let message = format!("{} is another than it was; read it and try again", resource.name);
             Error::new(reason, message).about(resource)
         }
         Reason::InvalidObject => {
             let causes = answer.and_then(|status| status.details.as_ref()).map(|details| &details.causes);
-            let fault = |cause: &kube::core::response::StatusCause| Fault::new(&*cause.field, &*cause.message);
+            let fault =
+                |cause: &kube::core::response::StatusCause| Fault::new(&*cause.field, &*cause.message);
             let faults = causes.into_iter().flatten().map(fault).collect();
             Error::new(reason, said).about(resource).with_faults(faults)
         }
@@ -198,7 +212,9 @@ fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresou
             Error::new(reason, message)
         }
         Reason::ClusterBusy => {
-            let pause = answer.and_then(|status| status.details.as_ref()).map_or(0, |details| details.retry_after_seconds);
+            let pause = answer
+                .and_then(|status| status.details.as_ref())
+                .map_or(0, |details| details.retry_after_seconds);
             let pause = Duration::from_secs(pause.into()).max(RETRY_SOON);
             Error::new(reason, "the API server asks for patience").retry_after(pause)
         }
@@ -218,7 +234,8 @@ fn lacks_right(verb: &'static str, target: Target<'_>, subresource: &str) -> Err
         "" => "in the cluster".to_owned(),
         namespace => format!("in namespace {namespace}"),
     };
-    let message = format!("this server may not {verb} {resource} {place}: its account in the cluster lacks that rule");
+    let message =
+        format!("this server may not {verb} {resource} {place}: its account in the cluster lacks that rule");
     Error::new(Reason::PermissionDenied, message)
         .with("verb", verb)
         .with("resource", resource)
@@ -261,7 +278,9 @@ mod tests {
     #[test]
     fn a_missing_namespace_is_told_from_a_missing_object() {
         let missing = |kind: &str| {
-            explained(json!({ "code": 404, "reason": "NotFound", "message": "", "details": { "kind": kind, "name": "x" } }))
+            explained(
+                json!({ "code": 404, "reason": "NotFound", "message": "", "details": { "kind": kind, "name": "x" } }),
+            )
         };
         assert_eq!(missing("namespaces").message(), "namespaces/shop does not exist");
         assert_eq!(missing("rollouts").message(), "namespaces/shop/rollouts/web does not exist");

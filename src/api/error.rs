@@ -210,7 +210,11 @@ mod tests {
         let answer = crate::pb::v1::ApplyManifestResponse::default();
         let status = tonic::Status::from(error.with_answer("rolloutd.v1.ApplyManifestResponse", &answer));
         let rpc = tonic_types::pb::Status::decode(status.details()).unwrap();
-        let types: Vec<&str> = rpc.details.iter().map(|detail| detail.type_url.rsplit('/').next().unwrap()).collect();
-        assert_eq!(types, ["google.rpc.ErrorInfo", "google.rpc.BadRequest", "rolloutd.v1.ApplyManifestResponse"]);
+        let types: Vec<&str> =
+            rpc.details.iter().map(|detail| detail.type_url.rsplit('/').next().unwrap()).collect();
+        assert_eq!(
+            types,
+            ["google.rpc.ErrorInfo", "google.rpc.BadRequest", "rolloutd.v1.ApplyManifestResponse"]
+        );
     }
 }

@@ -82,7 +82,10 @@ impl health_server::Health for Health {
         Ok(Response::new(response(self.now())))
     }
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         if !SERVICES.contains(&request.into_inner().service.as_str()) {
             // As the protocol has it: the watch goes on, in case the service appears. Ours never do.
             let unknown = stream::once(async { Ok(response(ServingStatus::ServiceUnknown)) });

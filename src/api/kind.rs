@@ -61,7 +61,11 @@ pub(super) const APPLIED: [Kind; 7] = [
 impl Kind {
     /// Group and version as objects carry them.
     pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The plural with its group, as RBAC rules name resources.
@@ -99,6 +103,9 @@ mod tests {
         assert_eq!(NAMESPACE.path("shop"), "/api/v1/namespaces");
         assert_eq!(ROLLOUT.named("shop", "web").name, "namespaces/shop/rollouts/web");
         assert_eq!(NAMESPACE.named("", "shop").name, "namespaces/shop");
-        assert_eq!((ROLLOUT.resource(), NAMESPACE.resource()), ("rollouts.argoproj.io".into(), "namespaces".into()));
+        assert_eq!(
+            (ROLLOUT.resource(), NAMESPACE.resource()),
+            ("rollouts.argoproj.io".into(), "namespaces".into())
+        );
     }
 }

@@ -34,14 +34,21 @@ static ROLLOUT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
 
 /// The current rollout with the fields of `paths` as `wanted` has them. No paths: those that are set in `wanted`; `*`: all,
 /// so that what is unset there is cleared.
-pub(super) fn apply(current: &v1::Rollout, wanted: &v1::Rollout, paths: &[String]) -> Result<v1::Rollout, Error> {
+pub(super) fn apply(
+    current: &v1::Rollout,
+    wanted: &v1::Rollout,
+    paths: &[String],
+) -> Result<v1::Rollout, Error> {
     let mut changed = dynamic(current)?;
     let wanted = dynamic(wanted)?;
     match paths {
         [] => {
             for name in WRITABLE {
                 let field = ROLLOUT.get_field_by_name(name);
-                let value = field.as_ref().filter(|field| wanted.has_field(field)).map(|field| wanted.get_field(field));
+                let value = field
+                    .as_ref()
+                    .filter(|field| wanted.has_field(field))
+                    .map(|field| wanted.get_field(field));
                 if let (Some(field), Some(value)) = (field, value) {
                     overlay_field(&mut changed, &field, &value);
                 }
@@ -64,7 +71,8 @@ pub(super) fn apply(current: &v1::Rollout, wanted: &v1::Rollout, paths: &[String
             }
         }
     }
-    v1::Rollout::decode(changed.encode_to_vec().as_slice()).map_err(|error| Error::internal("a mask broke a message", &error))
+    v1::Rollout::decode(changed.encode_to_vec().as_slice())
+        .map_err(|error| Error::internal("a mask broke a message", &error))
 }
 
 fn dynamic(rollout: &v1::Rollout) -> Result<DynamicMessage, Error> {
@@ -146,7 +154,12 @@ mod tests {
     fn rollout(change: impl FnOnce(&mut v1::RolloutSpec)) -> v1::Rollout {
         let mut spec = v1::RolloutSpec::default();
         change(&mut spec);
-        v1::Rollout { name: "namespaces/a/rollouts/b".to_owned(), uid: "1".to_owned(), spec: Some(spec), ..Default::default() }
+        v1::Rollout {
+            name: "namespaces/a/rollouts/b".to_owned(),
+            uid: "1".to_owned(),
+            spec: Some(spec),
+            ..Default::default()
+        }
     }
 
     fn current() -> v1::Rollout {
@@ -179,13 +192,19 @@ mod tests {
     fn without_paths_what_is_set_is_changed_and_the_rest_stays() {
         let wanted = rollout(|spec| {
             spec.replicas = Some(0);
-            spec.strategy = Some(Strategy::Canary(v1::CanaryStrategy { stable_service: "s".to_owned(), ..Default::default() }));
+            spec.strategy = Some(Strategy::Canary(v1::CanaryStrategy {
+                stable_service: "s".to_owned(),
+                ..Default::default()
+            }));
         });
         let changed = applied(&wanted, &[]).unwrap();
         assert_eq!(changed.spec.as_ref().unwrap().replicas, Some(0));
         assert_eq!(changed.spec.as_ref().unwrap().paused, Some(true));
         assert_eq!(changed.labels, current().labels);
-        assert_eq!((canary(&changed).canary_service, canary(&changed).stable_service), ("c".into(), "s".into()));
+        assert_eq!(
+            (canary(&changed).canary_service, canary(&changed).stable_service),
+            ("c".into(), "s".into())
+        );
     }
 
     #[test]
@@ -194,13 +213,19 @@ mod tests {
         let changed = applied(&wanted, &["spec.canary.canary_service", "spec.paused", "labels"]).unwrap();
         assert_eq!(changed.spec.as_ref().unwrap().paused, Some(false));
         assert_eq!(changed.spec.as_ref().unwrap().replicas, Some(3));
-        assert_eq!((canary(&changed).canary_service, canary(&changed).dynamic_stable_scale), (String::new(), Some(true)));
+        assert_eq!(
+            (canary(&changed).canary_service, canary(&changed).dynamic_stable_scale),
+            (String::new(), Some(true))
+        );
         assert!(changed.labels.is_empty());
     }
 
     #[test]
     fn clearing_what_is_not_there_changes_nothing() {
-        let changed = applied(&rollout(|_| {}), &["spec.canary.traffic_routing.nginx.stable_ingress", "spec.blue_green.anti_affinity"]);
+        let changed = applied(
+            &rollout(|_| {}),
+            &["spec.canary.traffic_routing.nginx.stable_ingress", "spec.blue_green.anti_affinity"],
+        );
         assert_eq!(changed.unwrap(), current());
     }
 
@@ -215,7 +240,10 @@ mod tests {
     #[test]
     fn a_path_of_the_other_strategy_changes_to_it() {
         let wanted = rollout(|spec| {
-            spec.strategy = Some(Strategy::BlueGreen(v1::BlueGreenStrategy { active_service: "a".to_owned(), ..Default::default() }));
+            spec.strategy = Some(Strategy::BlueGreen(v1::BlueGreenStrategy {
+                active_service: "a".to_owned(),
+                ..Default::default()
+            }));
         });
         let changed = applied(&wanted, &["spec.blue_green"]).unwrap();
         assert!(matches!(changed.spec.unwrap().strategy, Some(Strategy::BlueGreen(_))));
@@ -224,8 +252,23 @@ mod tests {
     #[test]
     fn what_is_no_path_or_not_the_callers_is_refused() {
         for path in [
-            "status", "status.state", "uid", "etag", "name", "create_time", "spec.nope", "nope", "", "spec.", "spec.canary.steps.pause",
-            "spec.replicas.x", "spec.template.spec", "labels.team", "spec.canary.max_surge.int_value", "spec.nope.x", "*,labels",
+            "status",
+            "status.state",
+            "uid",
+            "etag",
+            "name",
+            "create_time",
+            "spec.nope",
+            "nope",
+            "",
+            "spec.",
+            "spec.canary.steps.pause",
+            "spec.replicas.x",
+            "spec.template.spec",
+            "labels.team",
+            "spec.canary.max_surge.int_value",
+            "spec.nope.x",
+            "*,labels",
         ] {
             assert!(applied(&rollout(|_| {}), &[path]).is_err(), "{path:?}");
         }

@@ -81,7 +81,8 @@ impl Subject {
         if status.observed_generation() == rollout.metadata.generation {
             return Ok(status);
         }
-        let message = "no controller has seen the newest spec yet, so that it is not known where the update stands";
+        let message =
+            "no controller has seen the newest spec yet, so that it is not known where the update stands";
         Err(Error::new(Reason::NotObserved, message)
             .precondition("status.observed_generation", "must be the rollout's generation")
             .retry_after(RETRY_SOON))
@@ -196,7 +197,9 @@ impl Context {
         let wait = async {
             loop {
                 let record = self.store.rollouts.get(key);
-                if record.is_some_and(|record| record.decoded.as_ref().is_ok_and(|rollout| has_seen(rollout, subject))) {
+                if record.is_some_and(|record| {
+                    record.decoded.as_ref().is_ok_and(|rollout| has_seen(rollout, subject))
+                }) {
                     return Some(());
                 }
                 loop {
@@ -229,8 +232,10 @@ mod tests {
     use super::*;
 
     fn subject() -> Subject {
-        Subject::new(json!({ "metadata": { "name": "web", "uid": "u", "resourceVersion": "7", "generation": 2 },
-            "spec": {}, "status": { "observedGeneration": "1" } }))
+        Subject::new(
+            json!({ "metadata": { "name": "web", "uid": "u", "resourceVersion": "7", "generation": 2 },
+            "spec": {}, "status": { "observedGeneration": "1" } }),
+        )
     }
 
     #[test]
@@ -258,7 +263,8 @@ mod tests {
 
     #[test]
     fn an_object_that_cannot_be_decoded_has_an_etag_and_no_rollout() {
-        let subject = Subject::new(json!({ "metadata": { "name": "web", "uid": "u" }, "spec": { "replicas": "x" } }));
+        let subject =
+            Subject::new(json!({ "metadata": { "name": "web", "uid": "u" }, "spec": { "replicas": "x" } }));
         assert_eq!(subject.rollout().unwrap_err().reason(), Reason::MalformedObject);
         let shown = subject.show();
         assert_eq!(shown.status.unwrap().state, i32::from(v1::rollout_status::State::Degraded));

@@ -53,7 +53,9 @@ impl Page {
 }
 
 fn after(token: &str, binding: &str) -> Result<Key, Error> {
-    let bad = |why: &str| Error::field("page_token", format!("{why}: send next_page_token as it was given, or nothing"));
+    let bad = |why: &str| {
+        Error::field("page_token", format!("{why}: send next_page_token as it was given, or nothing"))
+    };
     let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("is not a token of this server"))?;
     let (made_for, namespace, name): (String, String, String) =
         serde_json::from_slice(&json).map_err(|_| bad("is not a token of this server"))?;

@@ -148,7 +148,12 @@ mod tests {
 
     const ID: &str = "6b8f2a4e-8a1c-4d6f-9a3e-0d4f5f6a7b8c";
 
-    async fn counted(ids: &Arc<RequestIds>, id: &str, body: &[u8], runs: &Arc<AtomicI32>) -> Result<i32, Error> {
+    async fn counted(
+        ids: &Arc<RequestIds>,
+        id: &str,
+        body: &[u8],
+        runs: &Arc<AtomicI32>,
+    ) -> Result<i32, Error> {
         let runs = Arc::clone(runs);
         let run = async move { Ok(runs.fetch_add(1, Ordering::SeqCst)) };
         ids.once::<i32, _>(id, "Scale", body.to_vec(), run).await

@@ -41,7 +41,9 @@ impl Selector {
             match words.next() {
                 None => break,
                 Some(Word::Symbol(",")) if words.peek().is_some() => {}
-                Some(word) => return Err(invalid(format!("{} where a comma or the end belongs", word.text()))),
+                Some(word) => {
+                    return Err(invalid(format!("{} where a comma or the end belongs", word.text())));
+                }
             }
         }
         Ok(Self(requirements))
@@ -135,7 +137,8 @@ fn requirement(words: &mut Words) -> Result<Requirement, String> {
 }
 
 fn comparison(symbol: &str, value: String) -> Result<Test, String> {
-    let number = || value.parse::<i64>().map_err(|_| format!("{symbol} compares with an integer, not {value:?}"));
+    let number =
+        || value.parse::<i64>().map_err(|_| format!("{symbol} compares with an integer, not {value:?}"));
     Ok(match symbol {
         ">" => Test::Greater(number()?),
         "<" => Test::Less(number()?),
@@ -225,8 +228,8 @@ mod tests {
     #[test]
     fn what_is_no_selector_is_refused_with_a_reason() {
         for text in [
-            ",", "a,", "a,,b", "=b", "a=b=c", "a in", "a in (", "a in b", "a in (b", "a b", "!", "!!a", "a>b", "a=b;c", "ä",
-            "(a)", "a)",
+            ",", "a,", "a,,b", "=b", "a=b=c", "a in", "a in (", "a in b", "a in (b", "a b", "!", "!!a",
+            "a>b", "a=b;c", "ä", "(a)", "a)",
         ] {
             let error = Selector::parse(text).unwrap_err();
             assert!(error.message().starts_with("label_selector: "), "{text}");

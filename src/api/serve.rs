@@ -62,8 +62,9 @@ impl Api {
                 request.extensions_mut().insert(peer);
                 request
             });
-            let connection =
-                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                .into_owned();
             let connection = connections.watch(connection);
             tasks.spawn(async move {
                 if let Err(error) = connection.await {
@@ -84,7 +85,8 @@ impl Api {
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, std::net::SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>)> {
+) -> std::io::Result<(tokio::net::TcpStream, std::net::SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>)>
+{
     // The semaphore is never closed.
     let place = Arc::clone(room).acquire_owned().await.ok();
     let (stream, peer) = listener.accept().await?;

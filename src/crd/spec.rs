@@ -151,9 +151,9 @@ pub enum Strategy<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStrategy {
     /// Brings the new version up beside the old one, then switches a Service over.
-    pub blue_green: Option<BlueGreenStrategy>,
+    pub blue_green: Option<Box<BlueGreenStrategy>>,
     /// Replaces pods step by step while both versions serve.
-    pub canary: Option<CanaryStrategy>,
+    pub canary: Option<Box<CanaryStrategy>>,
     /// Fields that this version does not know.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -47,9 +47,9 @@ pub struct RolloutStatus {
     /// Conditions.
     pub conditions: Option<Vec<RolloutCondition>>,
     /// What only a canary has.
-    pub canary: Option<CanaryStatus>,
+    pub canary: Option<Box<CanaryStatus>>,
     /// What only a blue-green update has.
-    pub blue_green: Option<BlueGreenStatus>,
+    pub blue_green: Option<Box<BlueGreenStatus>>,
     /// Number of pods for autoscalers.
     #[serde(rename = "HPAReplicas")]
     pub hpa_replicas: Option<i32>,

@@ -141,21 +141,7 @@ fn is_omitted(field: &GoField, value: &Value) -> bool {
         (Omit::EmptyOrZero, GoType::Time) => {
             scalar_json(&GoType::Time, value).is_some_and(|text| text == "null")
         }
-        (Omit::Empty | Omit::EmptyOrZero, go_type) => is_empty(go_type, value),
-    }
-}
-
-/// Whether a value is empty in the sense of Go's `omitempty`.
-pub(crate) fn is_empty(go_type: &GoType, value: &Value) -> bool {
-    match (go_type, value) {
-        (GoType::Struct(_) | GoType::Time | GoType::Quantity | GoType::IntOrString, _) => false,
-        (_, Value::Null) => true,
-        (GoType::Slice(_), Value::Array(items)) => items.is_empty(),
-        (GoType::Map(_), Value::Object(map)) => map.is_empty(),
-        (GoType::String, Value::String(text)) => text.is_empty(),
-        (GoType::Bool, Value::Bool(truth)) => !truth,
-        (GoType::Int32 | GoType::Int64, Value::Number(number)) => number.as_i64() == Some(0),
-        _ => false,
+        (Omit::Empty | Omit::EmptyOrZero, go_type) => go_type.is_empty(value),
     }
 }
 

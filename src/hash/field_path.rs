@@ -37,10 +37,14 @@ impl FieldPath {
     }
 
     /// Takes out of `root` the field or map entry that the path leads to. An element of a list does not
-    /// go alone, for what is left would mean something else (an argument less): the list goes.
+    /// go alone, for what is left would mean something else (an argument less): the list goes. The empty
+    /// path leaves null.
     pub fn remove_from(&self, root: &mut Value) {
         let is_list_element = |element: &PathElement| matches!(element, PathElement::Index(_));
-        let Some(last) = self.0.iter().rposition(|element| !is_list_element(element)) else { return };
+        let Some(last) = self.0.iter().rposition(|element| !is_list_element(element)) else {
+            *root = Value::Null;
+            return;
+        };
         let mut holder = root;
         for element in &self.0[..last] {
             let below = match element {

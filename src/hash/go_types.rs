@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The table: fields by type name, in Go's order.
 const TABLE: &str = include_str!("go_json_field_order.json");
@@ -29,6 +30,23 @@ pub(crate) enum GoType {
     Map(Box<GoType>),
     /// Index into [`GoTypes`].
     Struct(usize),
+}
+
+impl GoType {
+    /// Whether a value is empty in the sense of Go's `omitempty`: null, zero, or without elements. Structs
+    /// never are.
+    pub(crate) fn is_empty(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Struct(_) | Self::Time | Self::Quantity | Self::IntOrString, _) => false,
+            (_, Value::Null) => true,
+            (Self::Slice(_), Value::Array(items)) => items.is_empty(),
+            (Self::Map(_), Value::Object(map)) => map.is_empty(),
+            (Self::String, Value::String(text)) => text.is_empty(),
+            (Self::Bool, Value::Bool(truth)) => !truth,
+            (Self::Int32 | Self::Int64, Value::Number(number)) => number.as_i64() == Some(0),
+            _ => false,
+        }
+    }
 }
 
 /// When a field is not written.

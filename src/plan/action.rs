@@ -106,6 +106,8 @@ pub enum SetAction {
         version: Version,
         /// The patch.
         write: Write,
+        /// The set that must have given up places before: without that write, this one must not be made.
+        after: Option<String>,
     },
     /// Delete it: an old revision beyond the history limit.
     Delete {

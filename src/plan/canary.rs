@@ -3,13 +3,21 @@
 //! Brings the arithmetic of [`super::replicas`] to ReplicaSets. The sizes follow from where the update stands in the
 //! status that was *seen*: a step that this very plan completes changes sizes only after its status is written.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::observed::{Observed, ReplicaSet};
-use super::replicas::{Counts, Limits, Size, Sizes, next_counts, next_older, share_for_weight, unblock};
+use super::replicas::{
+    Counts, Limits, Size, Sizes, WayOut, next_counts, next_older, share_for_weight, way_out,
+};
 use super::revision::Revisions;
 use super::stance::Stance;
-use crate::crd::{CanaryStrategy, Rounding};
+use crate::crd::{CanaryStrategy, ConditionType, Rounding};
 
 const MAX_WEIGHT: i32 = 100;
+
+/// How long stable pods that are not available keep their places when nothing else can move: long enough for pods that are
+/// only starting, short beside what people wait for.
+const PLACES_KEPT: SignedDuration = SignedDuration::from_secs(10);
 
 /// The sizes that sets are to have next, and what they say about the step.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +30,10 @@ pub struct Sizing {
     pub others: Vec<i32>,
     /// The share aimed at.
     pub wanted: Counts,
+    /// Whether the new set grows into places that the stable set gives up in the same plan.
+    pub swaps: bool,
+    /// When the stable set is to give up its places, if nothing moves until then.
+    pub swaps_at: Option<Timestamp>,
     /// Whether any set that exists is to change its size now.
     pub changes: bool,
     /// Whether the weight of the step has been reached: all sizes are as wanted, the new pods are available, the
@@ -46,13 +58,15 @@ pub fn sizing(
     revisions: &Revisions<'_>,
     stance: &Stance,
     canary: &CanaryStrategy,
+    now: Timestamp,
 ) -> Sizing {
     let limits = limits(seen, canary);
     let sizes = sizes(revisions);
     let weight = stance.weight(revisions, canary);
     if !seen.rollout.spec.paused() {
         let wanted = share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge);
-        return toward(limits, wanted, sizes, revisions);
+        let swaps_at = places_kept_until(seen);
+        return toward(limits, wanted, sizes, revisions).unless_stuck(limits, sizes, swaps_at, now);
     }
     match is_resized(seen, revisions) {
         true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
@@ -80,20 +94,44 @@ fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_
     let others = next_older(limits, lasting, &older);
     let others_change = older.iter().zip(&others).any(|(size, &next)| size.spec != next);
 
-    let mut next = next_counts(limits, wanted, sizes);
+    let next = next_counts(limits, wanted, sizes);
     let now = Counts { new: spec(sizes.new), stable: spec(sizes.stable) };
-    if next == now && !others_change {
-        next = unblock(limits, wanted, sizes).unwrap_or(next);
-    }
     let changes = next != now || others_change;
     Sizing {
         new: next.new,
         stable: next.stable,
         others,
         wanted,
+        swaps: false,
+        swaps_at: None,
         changes,
         reached: !changes && reached(revisions),
     }
+}
+
+impl Sizing {
+    /// Takes the way out where nothing moves and nothing ever would.
+    fn unless_stuck(self, limits: Limits, sizes: Sizes, swaps_at: Option<Timestamp>, now: Timestamp) -> Self {
+        if self.changes {
+            return self;
+        }
+        match way_out(limits, self.wanted, sizes) {
+            None => self,
+            Some(WayOut::ShedNew(Counts { new, stable })) => {
+                Self { new, stable, changes: true, reached: false, ..self }
+            }
+            Some(WayOut::Swap(Counts { new, stable })) if swaps_at.is_some_and(|at| at <= now) => {
+                Self { new, stable, swaps: true, changes: true, reached: false, ..self }
+            }
+            Some(WayOut::Swap(_)) => Self { swaps_at, ..self },
+        }
+    }
+}
+
+/// When pods that are not available have had their time, counted from the last progress that was noted.
+fn places_kept_until(seen: &Observed) -> Option<Timestamp> {
+    let progressing = seen.rollout.status().condition(&ConditionType::Progressing)?;
+    progressing.last_update_time.instant().checked_add(PLACES_KEPT).ok()
 }
 
 /// Held by hand: every set stays as it is.
@@ -103,6 +141,8 @@ fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_
         stable: spec(sizes.stable),
         others: revisions.others.iter().map(|set| set.replicas).collect(),
         wanted: share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge),
+        swaps: false,
+        swaps_at: None,
         changes: false,
         reached: false,
     }

@@ -341,9 +341,13 @@ fn replica_failure(list: &mut List, facts: &Facts<'_>) {
 
 fn completed(list: &mut List, facts: &Facts<'_>, events: &mut Vec<Event>) {
     const REASON: &str = "RolloutCompleted";
-    if facts.is_promoted() {
-        list.set(ConditionType::Completed, ConditionStatus::True, REASON, REASON);
-    } else if list.set(ConditionType::Completed, ConditionStatus::False, REASON, REASON) == Turned::Yes {
+    let was_incomplete =
+        list.get(&ConditionType::Completed).is_some_and(|was| was.status == ConditionStatus::False);
+    let status = if facts.is_promoted() { ConditionStatus::True } else { ConditionStatus::False };
+    list.set(ConditionType::Completed, status, REASON, REASON);
+    // A first version is stable at once, and still an update that began; one that supersedes another began with it.
+    let begins = facts.stance.fresh && facts.before().stable_rs() != facts.revisions.hash;
+    if begins && !was_incomplete {
         events.push(event::not_completed(facts.revisions.number, &facts.revisions.hash));
     }
 }

@@ -71,7 +71,7 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
 
 fn roll_out(seen: &Observed, revisions: &Revisions<'_>, canary: &CanaryStrategy, now: Timestamp) -> Plan {
     let stance = Stance::seen(seen, revisions);
-    let sizing = canary::sizing(seen, revisions, &stance, canary);
+    let sizing = canary::sizing(seen, revisions, &stance, canary, now);
     let progress = step::advance(seen, revisions, &stance, canary, now);
 
     let counts = Counts::of(seen, revisions);
@@ -84,7 +84,7 @@ fn roll_out(seen: &Observed, revisions: &Revisions<'_>, canary: &CanaryStrategy,
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing);
     sets.extend(sets::beyond_limit(seen, revisions));
     let blockers = explain::blockers(&facts, &status, &sizing, canary);
-    let wake_at = progress.wake_at.into_iter().chain(deadline).min();
+    let wake_at = progress.wake_at.into_iter().chain(deadline).chain(sizing.swaps_at).min();
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
     Plan { rollout, sets, blockers, wake_at, ..Plan::default() }

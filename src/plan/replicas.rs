@@ -2,7 +2,7 @@
 //!
 //! Pure numbers, so that every rule can be put in a table. The formulae are those of contract 4.5 and give the same
 //! answers as the reference, but for the exceptions that are named here: [`share_for_weight`] never answers
-//! zero canaries for want of an option, and [`unblock`] lets unavailable pods go where nothing else can.
+//! zero canaries for want of an option, and [`way_out`] lets unavailable pods go where nothing else can.
 //! [`super::canary`] applies the result to ReplicaSets.
 
 /// What bounds an update: how many pods are wanted, and how far their number may stray meanwhile.
@@ -236,24 +236,33 @@ pub fn next_older(limits: Limits, lasting: i32, older: &[Size]) -> Vec<i32> {
         .collect()
 }
 
+/// A way out of a state in which the formula moves nothing and never will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// The new set is on its way out (an abort): its pods that are not available make room for the stable set.
+    ShedNew(Counts),
+    /// The stable set's pods that are not available give their places to the new set. Both are to be written
+    /// together, the stable set first: the formula would give the room back to it.
+    Swap(Counts),
+}
+
 /// Exception (b): where surge is used up and neither the formula nor the older sets can move, pods that are not available make
 /// room, so that an update that supersedes another always goes on.
 ///
-/// `None` when nothing needs it. The stable set gives way to a new set that wants more and whose pods are all available; the
-/// new set gives way when it is itself on the way out (an abort). Neither costs an available pod.
+/// `None` when nothing needs it. Costs no available pod. A swap is only right for pods that had their time to start.
 #[must_use]
-pub fn unblock(limits: Limits, wanted: Counts, sizes: Sizes) -> Option<Counts> {
+pub fn way_out(limits: Limits, wanted: Counts, sizes: Sizes) -> Option<WayOut> {
     let (new, stable) = (sizes.new?, sizes.stable?);
     if new.spec + stable.spec + sizes.older < limits.most() {
         return None;
     }
     if new.spec < wanted.new && new.missing() == 0 && stable.missing() > 0 {
-        let going = stable.missing().min(wanted.new - new.spec);
-        return Some(Counts { new: new.spec, stable: stable.spec - going });
+        let moving = stable.missing().min(wanted.new - new.spec);
+        return Some(WayOut::Swap(Counts { new: new.spec + moving, stable: stable.spec - moving }));
     }
     if new.spec > wanted.new && new.missing() > 0 {
         let going = new.missing().min(new.spec - wanted.new);
-        return Some(Counts { new: new.spec - going, stable: stable.spec });
+        return Some(WayOut::ShedNew(Counts { new: new.spec - going, stable: stable.spec }));
     }
     None
 }

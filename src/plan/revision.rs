@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::observed::{Observed, ReplicaSet};
 use crate::crd::{RolloutStatus, keys};
 use crate::hash::{self, HashError};
-use crate::pod_template::{self, Sameness};
+use crate::pod_template::{self, Sameness, UnknownFields};
 
 /// The sets of a rollout by what they are to it.
 #[derive(Clone, Debug)]
@@ -187,14 +187,13 @@ fn collides(seen: &Observed, status: &RolloutStatus) -> bool {
 /// Whether a set was made from `template`, whatever its hash says.
 fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<bool, Unclassified> {
     let live = stripped(set);
-    match pod_template::compare(template, &live) {
+    match pod_template::compare(template, &live, UnknownFields::Count) {
         Sameness::Same => Ok(true),
         Sameness::Different { .. } => Ok(false),
         Sameness::Undecided => match seen.defaulted.as_ref().filter(|answer| *answer.given == *template) {
-            Some(answer) => Ok(answer
-                .stored
-                .as_deref()
-                .is_some_and(|stored| pod_template::compare(stored, &live) == Sameness::Same)),
+            Some(answer) => Ok(answer.stored.as_deref().is_some_and(|stored| {
+                pod_template::compare(stored, &live, UnknownFields::Count) == Sameness::Same
+            })),
             None => Err(Unclassified::NeedsDefaults),
         },
     }
@@ -204,10 +203,11 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
 #[must_use]
 pub fn stripped(set: &ReplicaSet) -> Value {
     let mut template = (*set.template).clone();
-    pod_template::strip_injected(
-        &mut template,
-        set.annotations.get(keys::EPHEMERAL_METADATA).map(String::as_str),
-    );
+    pod_template::remove_hash_label(&mut template);
+    if let Some(annotation) = set.annotations.get(keys::EPHEMERAL_METADATA) {
+        // What is recorded there and cannot be read was not put there by a controller.
+        let _ = pod_template::remove_ephemeral_metadata(&mut template, annotation);
+    }
     template
 }
 
@@ -231,6 +231,6 @@ pub fn sample_set(seen: &Observed) -> Option<Value> {
 #[must_use]
 pub fn sampled_template(set: &Value) -> Option<Value> {
     let mut template = set.pointer("/spec/template")?.clone();
-    pod_template::strip_injected(&mut template, None);
+    pod_template::remove_hash_label(&mut template);
     Some(template)
 }

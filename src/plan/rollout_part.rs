@@ -64,21 +64,15 @@ fn object(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Option
     (!patch.is_empty()).then_some(Write { patch: Value::Object(patch), events })
 }
 
-/// A set is created at the size of its first decision; its events read as if it had been created empty and then scaled, after
-/// the update was announced (contract 4.4).
-fn in_order(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    stance: &Stance,
-    mut events: Vec<Event>,
-) -> Vec<Event> {
+/// An update is announced before anything else that happens in it; and a set that was created at the size of its first decision
+/// reads as if it had been created empty and then scaled (contract 4.4).
+fn in_order(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance, events: Vec<Event>) -> Vec<Event> {
+    let (mut ordered, rest): (Vec<Event>, Vec<Event>) =
+        events.into_iter().partition(|event| event.reason == "RolloutNotCompleted");
     let created =
         metadata::created_for_this_revision(seen, revisions).filter(|set| stance.fresh && set.replicas > 0);
-    if let Some(set) = created {
-        let scaled = event::scaling_replica_set(&set.name, revisions.number, 0, set.replicas);
-        let after =
-            events.iter().position(|event| event.reason == "RolloutNotCompleted").map_or(0, |at| at + 1);
-        events.insert(after, scaled);
-    }
-    events
+    ordered
+        .extend(created.map(|set| event::scaling_replica_set(&set.name, revisions.number, 0, set.replicas)));
+    ordered.extend(rest);
+    ordered
 }

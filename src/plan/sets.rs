@@ -29,7 +29,8 @@ pub(super) fn adoptions(seen: &Observed) -> Vec<SetAction> {
     seen.orphans.iter().filter(|set| !set.terminating).map(|set| adopt(set)).collect()
 }
 
-/// Creates the new set, and brings every set to its size and metadata.
+/// Creates the new set, and brings every set to its size and metadata: the stable set first, then the new one, then the
+/// others, as the reference does.
 #[must_use]
 pub(super) fn sizes(
     seen: &Observed,
@@ -38,6 +39,12 @@ pub(super) fn sizes(
     sizing: &Sizing,
 ) -> Vec<SetAction> {
     let mut actions = Vec::new();
+    if let Some(set) = revisions.stable_apart().filter(|_| !stance.fresh) {
+        let mut change = Change::to(set, set.revision());
+        change.size(sizing.stable);
+        change.leading(seen, sizing);
+        actions.extend(change.action());
+    }
     match revisions.new {
         NewSet::Missing => actions.push(SetAction::Create {
             name: revision::set_name(seen, &revisions.hash),
@@ -57,17 +64,12 @@ pub(super) fn sizes(
                     .spec
                     .insert("minReadySeconds".to_owned(), json!(seen.rollout.spec.min_ready_seconds()));
             }
+            change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }
     }
     if stance.fresh {
         return actions;
-    }
-    if let Some(set) = revisions.stable_apart() {
-        let mut change = Change::to(set, set.revision());
-        change.size(sizing.stable);
-        change.leading(seen, sizing);
-        actions.extend(change.action());
     }
     for (set, &size) in revisions.others.iter().zip(&sizing.others) {
         let mut change = Change::to(set, set.revision());
@@ -108,11 +110,12 @@ struct Change<'a> {
     annotations: Map<String, Value>,
     spec: Map<String, Value>,
     events: Vec<event::Event>,
+    after: Option<String>,
 }
 
 impl<'a> Change<'a> {
     fn to(set: &'a ReplicaSet, revision: i64) -> Self {
-        Self { set, revision, annotations: Map::new(), spec: Map::new(), events: Vec::new() }
+        Self { set, revision, annotations: Map::new(), spec: Map::new(), events: Vec::new(), after: None }
     }
 
     fn annotate(&mut self, key: &str, value: Value) {
@@ -157,6 +160,7 @@ impl<'a> Change<'a> {
             name: self.set.name.clone(),
             version: self.set.version(),
             write: Write { patch: Value::Object(patch), events: self.events },
+            after: self.after,
         })
     }
 }

@@ -43,6 +43,10 @@ pub fn advance(
     if progress.stance.promotion == Promotion::Full {
         skip_the_rest(&mut progress.stance, steps);
     }
+    let was_paused = !seen.rollout.status().pause_conditions().is_empty();
+    if was_paused && progress.stance.pauses.is_empty() && !progress.stance.is_aborted() {
+        progress.events.push(event::resumed());
+    }
     if let Some(how) = promotion(seen, revisions, &progress.stance) {
         promote(&mut progress, revisions, steps, &how);
     } else if progress.stance.is_aborted() {
@@ -114,7 +118,7 @@ fn pass_steps(progress: &mut Progress, scene: &Scene<'_>) {
         return;
     }
     while let Some(action) = progress.stance.action(scene.canary) {
-        let sizing = canary::sizing(scene.seen, scene.revisions, &progress.stance, scene.canary);
+        let sizing = canary::sizing(scene.seen, scene.revisions, &progress.stance, scene.canary, scene.now);
         let passed = match action {
             StepAction::SetWeight(_) => sizing.reached,
             StepAction::Pause(pause) => pass_pause(progress, pause, &sizing, scene.now),

@@ -289,7 +289,7 @@ impl Garbage {
 
     async fn free_dependents(&self, node: &Node) -> Result<(), SyncError> {
         let dependents: Vec<Node> = self.graph().dependents(&node.uid).into_iter().cloned().collect();
-        let owner = &[node.uid.clone()];
+        let owner = std::slice::from_ref(&node.uid);
         let free = |dependent: Node| async move { self.drop_owners(&dependent, owner).await };
         let requests = futures::stream::iter(dependents).map(free);
         let answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;

@@ -19,8 +19,10 @@ mod replica_set;
 mod request;
 mod scheduler;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -312,8 +314,14 @@ impl Parts {
         let (controller, stop) = (Arc::clone(controller), self.stop.clone());
         self.tasks.spawn(async move {
             let synced = async { tokio::join!(pods.synced(), sets.synced()) };
-            if stop.run_until_cancelled(synced).await.is_some() {
-                queue::run(controller, stop).await;
+            if stop.run_until_cancelled(synced).await.is_none() {
+                return;
+            }
+            let controlling = AssertUnwindSafe(queue::run(controller, stop)).catch_unwind();
+            if let Err(panic) = controlling.await {
+                // A task that dies unseen looks like a cluster that stands still.
+                tracing::error!(controller = C::NAME, "controller panicked");
+                std::panic::resume_unwind(panic);
             }
         });
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
-use kube::discovery::{Discovery, Scope, verbs};
+use kube::discovery::{ApiGroup, Discovery, Scope, verbs};
 use kube::{Client, ResourceExt as _};
 
 use super::cache::{Cache, Change, Key};
@@ -82,8 +82,7 @@ impl NamespaceController {
     /// Every namespaced kind whose objects can be listed and deleted.
     async fn kinds(&self) -> Result<Vec<ApiResource>, SyncError> {
         let discovery = Discovery::new(self.context.client.clone()).run_aggregated().await?;
-        let resources =
-            discovery.groups_alphabetical().into_iter().flat_map(|group| group.recommended_resources());
+        let resources = discovery.groups_alphabetical().into_iter().flat_map(ApiGroup::recommended_resources);
         let emptiable = resources.filter(|(_, capabilities)| {
             capabilities.scope == Scope::Namespaced
                 && capabilities.supports_operation(verbs::LIST)

@@ -69,10 +69,18 @@ pub(super) struct Context {
 
 /// What scaling came to.
 enum Scaled {
-    /// The set has what it wants.
-    Enough,
+    /// Nothing is to be done, or nothing can be.
+    Done,
     /// Pods were asked for or away; their events are to come.
     Asked,
+}
+
+/// What asking for a pod came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Created {
+    Yes,
+    /// Its namespace is being deleted, and the set with it.
+    Pointless,
 }
 
 /// Scaling was refused: what the status says, and what the queue retries.
@@ -119,7 +127,7 @@ impl ReplicaSets {
     }
 
     /// Acts on what is expected of this very set; a successor of the same name starts afresh.
-    fn expect<T>(&self, set: &ReplicaSet, act: impl FnOnce(&mut Expectations) -> T) -> T {
+    fn with_expectations<T>(&self, set: &ReplicaSet, act: impl FnOnce(&mut Expectations) -> T) -> T {
         let uid = set.uid().unwrap_or_default();
         let mut all = self.expectations();
         let (of, expectations) = all.entry(Key::of(&set.metadata)).or_default();
@@ -155,13 +163,14 @@ impl ReplicaSets {
     /// Asks the server about what should have been seen by now, so that a lost answer or a slow watch neither
     /// doubles a pod nor stops the set.
     async fn look_up_overdue(&self, set: &ReplicaSet) -> Result<(), SyncError> {
-        let overdue = self.expect(set, |expectations| expectations.overdue(self.context.clock.now()));
+        let overdue =
+            self.with_expectations(set, |expectations| expectations.overdue(self.context.clock.now()));
         let pods = self.pods_api(set);
         for (name, asked) in overdue {
             let live = pods.get_opt(&name).await?;
             let cached = self.context.pods.get(&Key::new(set.namespace().unwrap_or_default(), &name));
             let late = asked.has_happened(live.as_ref()) && !asked.has_happened(cached.as_deref());
-            self.expect(set, |expectations| {
+            self.with_expectations(set, |expectations| {
                 if late {
                     expectations.doubt(&name, self.check_at());
                 } else {
@@ -179,7 +188,7 @@ impl ReplicaSets {
     async fn scale(&self, set: &ReplicaSet, members: &Members) -> Result<Scaled, Refused> {
         let (wanted, active) = (decide::wanted(set), members.active.len());
         match wanted.cmp(&active) {
-            std::cmp::Ordering::Equal => Ok(Scaled::Enough),
+            std::cmp::Ordering::Equal => Ok(Scaled::Done),
             std::cmp::Ordering::Greater => self.create_pods(set, (wanted - active).min(BURST)).await,
             std::cmp::Ordering::Less => {
                 let excess = (active - wanted).min(BURST);
@@ -197,9 +206,10 @@ impl ReplicaSets {
         while left > 0 {
             let size = batch.min(left);
             let requests = futures::stream::iter(0..size).map(|_| self.create_pod(set));
-            let mut answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
-            if let Some(refused) = answers.iter().position(Result::is_err) {
-                return answers.swap_remove(refused).map(|()| Scaled::Asked);
+            let answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
+            let answers = answers.into_iter().collect::<Result<Vec<Created>, Refused>>()?;
+            if answers.contains(&Created::Pointless) {
+                return Ok(Scaled::Done);
             }
             left -= size;
             batch *= 2;
@@ -207,50 +217,47 @@ impl ReplicaSets {
         Ok(Scaled::Asked)
     }
 
-    async fn create_pod(&self, set: &ReplicaSet) -> Result<(), Refused> {
-        let uid = set.uid().unwrap_or_default();
+    async fn create_pod(&self, set: &ReplicaSet) -> Result<Created, Refused> {
         let pods = self.pods_api(set);
-        let mut last = None;
+        let mut taken = None;
         for _ in 0..NAME_ATTEMPTS {
             let (name, node) = self.next_name(set);
             let pod = template::pod(set, name.clone(), node);
-            let Err(error) = pods.create(&PostParams::default(), &pod).await else {
-                self.record(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
-                return Ok(());
+            let error = match pods.create(&PostParams::default(), &pod).await {
+                Ok(_) => {
+                    self.record(set, Severity::Normal, "SuccessfulCreate", format!("Created pod: {name}"));
+                    return Ok(Created::Yes);
+                }
+                Err(error) if Refusal::of(&error) == Refusal::AlreadyExists => {
+                    // A creation repeated by the client's own retries finds its first attempt.
+                    match pods.get_opt(&name).await {
+                        Ok(Some(pod)) if is_owned_by(&pod, set) => return Ok(Created::Yes),
+                        Ok(_) => {
+                            self.with_expectations(set, |expectations| expectations.withdraw(&name));
+                            taken = Some(error);
+                            continue;
+                        }
+                        Err(unanswered) => unanswered,
+                    }
+                }
+                Err(error) => error,
             };
-            match Refusal::of(&error) {
-                // A creation repeated by the client's own retries finds its first attempt.
-                Refusal::AlreadyExists if self.is_ours(&pods, &name, &uid).await => return Ok(()),
-                Refusal::AlreadyExists => {
-                    self.expect(set, |expectations| expectations.withdraw(&name));
-                    last = Some(error);
-                    continue;
-                }
-                Refusal::NamespaceTerminating => {
-                    self.expect(set, |expectations| expectations.withdraw(&name));
-                    return Ok(());
-                }
-                Refusal::Uncertain => {
-                    let now = self.context.clock.now();
-                    self.expect(set, |expectations| expectations.doubt(&name, now));
-                }
-                _ => self.expect(set, |expectations| expectations.withdraw(&name)),
+            self.with_expectations(set, |expectations| match Refusal::of(&error) {
+                Refusal::Uncertain => expectations.doubt(&name, self.context.clock.now()),
+                _ => expectations.withdraw(&name),
+            });
+            if Refusal::of(&error) == Refusal::NamespaceTerminating {
+                return Ok(Created::Pointless);
             }
-            last = Some(error);
-            break;
+            return Err(self.creation_refused(set, error.into()));
         }
-        let error = last.map_or(SyncError::Deadline, SyncError::from);
-        self.record(set, Severity::Warning, "FailedCreate", format!("Error creating: {error}"));
-        Err(Refused {
-            failure: Failure { reason: FailureReason::FailedCreate, message: error.to_string() },
-            error,
-        })
+        Err(self.creation_refused(set, taken.map_or(SyncError::Deadline, SyncError::from)))
     }
 
-    /// Whether the pod of this name belongs to the set; when that cannot be told, the name is left alone.
-    async fn is_ours(&self, pods: &Api<Pod>, name: &str, set_uid: &str) -> bool {
-        let live = pods.get_opt(name).await;
-        live.is_ok_and(|pod| pod.as_ref().and_then(set_reference).is_some_and(|owner| owner.uid == set_uid))
+    fn creation_refused(&self, set: &ReplicaSet, error: SyncError) -> Refused {
+        self.record(set, Severity::Warning, "FailedCreate", format!("Error creating: {error}"));
+        let failure = Failure { reason: FailureReason::FailedCreate, message: error.to_string() };
+        Refused { failure, error }
     }
 
     /// The next name that no pod in the cache has, expected from now on, and the node for it.
@@ -260,7 +267,7 @@ impl ReplicaSets {
         // Sets begin at different nodes, or all small ones would share the first.
         let offset = self.context.random.number(&uid, 0) % NODE_OFFSETS;
         let check_at = self.check_at();
-        self.expect(set, |expectations| {
+        self.with_expectations(set, |expectations| {
             loop {
                 let ordinal = expectations.next_ordinal();
                 let name = self.context.random.name(&base, &uid, ordinal);
@@ -274,17 +281,14 @@ impl ReplicaSets {
 
     async fn delete_pods(&self, set: &ReplicaSet, chosen: Vec<Arc<Pod>>) -> Result<Scaled, Refused> {
         let requests = futures::stream::iter(chosen).map(|pod| self.delete_pod(set, pod));
-        let mut answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
-        match answers.iter().position(Result::is_err) {
-            Some(refused) => answers.swap_remove(refused).map(|()| Scaled::Asked),
-            None => Ok(Scaled::Asked),
-        }
+        let answers: Vec<_> = requests.buffer_unordered(PARALLEL_REQUESTS).collect().await;
+        answers.into_iter().collect::<Result<(), Refused>>().map(|()| Scaled::Asked)
     }
 
     async fn delete_pod(&self, set: &ReplicaSet, pod: Arc<Pod>) -> Result<(), Refused> {
         let (uid, name) = (pod::uid(&pod).to_owned(), pod::name(&pod));
         let asked = Asked::Deletion { uid: uid.clone() };
-        self.expect(set, |expectations| expectations.expect(name, asked, self.check_at()));
+        self.with_expectations(set, |expectations| expectations.expect(name, asked, self.check_at()));
         let preconditions = Preconditions { uid: Some(uid), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let Err(error) = self.pods_api(set).delete(name, &parameters).await else {
@@ -292,7 +296,7 @@ impl ReplicaSets {
             return Ok(());
         };
         let refusal = Refusal::of(&error);
-        self.expect(set, |expectations| match refusal {
+        self.with_expectations(set, |expectations| match refusal {
             Refusal::Uncertain => expectations.doubt(name, self.context.clock.now()),
             _ => expectations.withdraw(name),
         });
@@ -362,19 +366,19 @@ impl Controller for ReplicaSets {
             return Ok(Next::At(at));
         }
         self.look_up_overdue(&set).await?;
-        if let Some(at) = self.expect(&set, |expectations| expectations.next_check()) {
+        if let Some(at) = self.with_expectations(&set, |expectations| expectations.next_check()) {
             // Pods and their absence come through one watch: until these are seen, the cache knows nothing newer.
             return Ok(Next::At(at));
         }
         let scaled = if set.metadata.deletion_timestamp.is_some() {
-            Ok(Scaled::Enough)
+            Ok(Scaled::Done)
         } else {
             self.scale(&set, &self.members(&set)?).await
         };
         let now = self.context.clock.now();
         let refused = match scaled {
             Ok(Scaled::Asked) => return Ok(Next::At(now.checked_add(SETTLE).unwrap_or(Timestamp::MAX))),
-            Ok(Scaled::Enough) => None,
+            Ok(Scaled::Done) => None,
             Err(refused) => Some(refused),
         };
         let members = self.members(&set)?;
@@ -393,4 +397,8 @@ fn set_reference(pod: &Pod) -> Option<&OwnerReference> {
     owners.iter().find(|owner| {
         owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/")
     })
+}
+
+fn is_owned_by(pod: &Pod, set: &ReplicaSet) -> bool {
+    set_reference(pod).is_some_and(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
 }

@@ -45,14 +45,13 @@ pub struct Own {
 }
 
 impl Own {
-    /// Expects something of an object that belongs to a rollout.
-    pub fn expect(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
-        self.lock().insert(object, (expectation, Instant::now(), rollout.clone()));
-    }
-
-    /// Expects a newer version than one that a write was refused for. What is expected already is at least as new.
-    pub fn expect_after_refusal(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
-        self.lock().entry(object).or_insert_with(|| (expectation, Instant::now(), rollout.clone()));
+    /// Expects something of an object that belongs to a rollout. After a refusal, what is expected already is at least as new.
+    pub(super) fn expect(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
+        let mut inner = self.lock();
+        if matches!(expectation, Expectation::NewerThan(_)) && inner.contains_key(&object) {
+            return;
+        }
+        inner.insert(object, (expectation, Instant::now(), rollout.clone()));
     }
 
     /// Whether a plan that was made from this version of an object has seen our own last write to it.

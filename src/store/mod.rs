@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::core::{Selector, SelectorExt};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use cache::{Cache, Change, Changed};
 pub use client::{Counted, Requests, Throttle};
@@ -52,6 +52,8 @@ pub struct Store {
     /// Whether the API server answers.
     pub reach: Reach,
     changes: broadcast::Sender<Changed>,
+    /// Turns whenever a list is complete.
+    listed: watch::Sender<()>,
 }
 
 impl Default for Store {
@@ -65,6 +67,7 @@ impl Default for Store {
             memory: Memory::default(),
             reach: Reach::default(),
             changes,
+            listed: watch::Sender::new(()),
         }
     }
 }
@@ -75,6 +78,15 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
+    }
+
+    /// Waits until every cache has listed once.
+    pub async fn has_listed(&self) {
+        let mut listed = self.listed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = listed
+            .wait_for(|()| self.rollouts.has_listed() && self.sets.has_listed() && self.pods.has_listed())
+            .await;
     }
 
     /// Whether every cache has listed once and the API server answers.
@@ -116,6 +128,19 @@ impl Store {
             .filter(|set| selector.matches(&set.labels))
             .map(Arc::clone)
             .collect()
+    }
+
+    /// Expects something of an object. The watch may have been quicker than the answer to our write, so that the cache is
+    /// looked at as well.
+    fn expect(&self, object: &ObjectId, rollout: &Key, expectation: &Expectation) {
+        self.own.expect(object.clone(), rollout, expectation.clone());
+        let version = match object {
+            ObjectId::Rollout(key) => self.rollouts.version(key),
+            ObjectId::ReplicaSet(key) => self.sets.version(key),
+        };
+        if version.is_some() || *expectation == Expectation::Gone {
+            self.own.shown(object, version.as_deref());
+        }
     }
 
     fn announce(&self, changed: Changed) {

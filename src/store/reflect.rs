@@ -110,6 +110,7 @@ fn replace<R: Stored>(store: &Store, objects: Vec<R>) {
             store.note(&*object, Change::Deleted);
         }
     }
+    store.listed.send_replace(());
     tracing::info!(kind = R::KIND, objects = keys.len(), "listed");
 }
 

@@ -116,7 +116,7 @@ impl Writer {
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let object = ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name));
         self.answer_for(object.clone(), rollout, version, api.delete(name, &params)).await?;
-        self.store.own.expect(object, rollout, Expectation::Gone);
+        self.store.expect(&object, rollout, &Expectation::Gone);
         Ok(())
     }
 
@@ -231,7 +231,7 @@ impl Writer {
 
     fn expect_set(&self, rollout: &Key, name: &str, version: Option<String>) {
         let object = ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name));
-        self.store.own.expect(object, rollout, Expectation::AtLeast(version.unwrap_or_default()));
+        self.store.expect(&object, rollout, &Expectation::AtLeast(version.unwrap_or_default()));
     }
 
     async fn written_rollout(
@@ -243,7 +243,7 @@ impl Writer {
         let object = ObjectId::Rollout(rollout.clone());
         let written = self.answer_for(object.clone(), rollout, version, request).await?;
         let resource_version = written.resource_version().unwrap_or_default();
-        self.store.own.expect(object, rollout, Expectation::AtLeast(resource_version.clone()));
+        self.store.expect(&object, rollout, &Expectation::AtLeast(resource_version.clone()));
         Ok(Version { uid: version.uid.clone(), resource_version })
     }
 
@@ -258,7 +258,7 @@ impl Writer {
         let answer = self.answer(request).await;
         if let Err(WriteError::Stale) = &answer {
             let newer = Expectation::NewerThan(version.resource_version.clone());
-            self.store.own.expect_after_refusal(object, rollout, newer);
+            self.store.expect(&object, rollout, &newer);
         }
         answer
     }

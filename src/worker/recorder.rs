@@ -20,7 +20,7 @@ use crate::plan::{Event, Observed};
 use crate::telemetry::Metrics;
 
 /// The component that events come from, as Argo Rollouts names it (contract 4.2).
-pub const COMPONENT: &str = "rollouts-controller";
+pub(super) const COMPONENT: &str = "rollouts-controller";
 
 /// Lanes that record side by side; a rollout's events stay in one of them.
 const LANES: usize = 8;

@@ -3,6 +3,7 @@
 //! Refuses a part that was decided on before our own last write to any of its sets: what one set may lose depends on what the
 //! others have.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -54,13 +55,22 @@ impl Worker {
         if !self.is_current(&job.basis) {
             return self.shared.wake(&self.key);
         }
+        let mut written = BTreeSet::new();
         for action in &job.actions {
+            if let SetAction::Patch { after: Some(before), .. } = action
+                && !written.contains(before.as_str())
+            {
+                continue;
+            }
             let attempt = attempt(action);
             if self.shared.store.memory.next_try(&self.key, &attempt, self.shared.clock.now()).is_some() {
                 continue;
             }
             match self.write(&job.about, action).await {
-                Ok(()) => self.shared.store.memory.succeeded(&self.key, &attempt),
+                Ok(()) => {
+                    self.shared.store.memory.succeeded(&self.key, &attempt);
+                    written.insert(action.name());
+                }
                 // The rest was decided on the same look at the cluster: look again.
                 Err(WriteError::Stale | WriteError::Gone) => return self.shared.wake(&self.key),
                 Err(WriteError::Taken) => self.name_is_taken(action.name()).await,
@@ -93,7 +103,7 @@ impl Worker {
                 writer.patch_set(key, name, version, patch).await?;
                 tracing::info!(set = %name, "adopted ReplicaSet");
             }
-            SetAction::Patch { name, version, write } => {
+            SetAction::Patch { name, version, write, .. } => {
                 writer.patch_set(key, name, version, &write.patch).await?;
                 tracing::info!(set = %name, patch = %write.patch, "patched ReplicaSet");
                 self.recorder.record(about, write.events.clone());

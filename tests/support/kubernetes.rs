@@ -5,6 +5,7 @@
 //! namespaces of their own.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::panic, reason = "a test binary without its API server has nothing to return an error to")]
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -60,7 +60,7 @@ run() {
 run etcd "$2" &
 run kube-apiserver "$3" &
 read -r _
-kill -9 $(cat "$dir"/*.pid)
+kill -9 $(cat "$dir"/*.pid) 2>/dev/null
 wait
 rm -rf "$dir"
 "#;
@@ -93,8 +93,9 @@ pub(crate) enum StartError {
 #[derive(Debug)]
 pub(crate) struct Kubernetes {
     kubeconfig: PathBuf,
+    /// Its folder, which the supervisor removes.
+    data: PathBuf,
     _supervisor: Child,
-    _data: TempDir,
 }
 
 impl Kubernetes {
@@ -124,15 +125,15 @@ impl Kubernetes {
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
             .arg(data.path())
-            .arg(shell_words(assets.join("etcd"), &etcd_flags(data.path(), ports)))
-            .arg(shell_words(assets.join("kube-apiserver"), &apiserver_flags(data.path(), ports)))
+            .arg(shell_words(&assets.join("etcd"), &etcd_flags(data.path(), ports)))
+            .arg(shell_words(&assets.join("kube-apiserver"), &apiserver_flags(data.path(), ports)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
         let server = format!("https://{}:{}", Ipv4Addr::LOCALHOST, ports.apiserver);
         let kubeconfig = data.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_for(&server))?;
-        let kubernetes = Self { kubeconfig, _supervisor: supervisor, _data: data };
+        let kubernetes = Self { kubeconfig, data: data.keep(), _supervisor: supervisor };
         kubernetes.wait_until_ready().await?;
         Ok(kubernetes)
     }
@@ -184,14 +185,13 @@ impl Kubernetes {
 
     /// Whether one of the servers gave up; waiting longer would be in vain.
     fn has_exited(&self) -> bool {
-        self._data.path().join("exited").exists()
+        self.data.join("exited").exists()
     }
 
     fn logs(&self) -> String {
         let mut text = String::new();
         for name in ["etcd.log", "kube-apiserver.log"] {
-            let log = std::fs::read_to_string(self._data.path().join(name))
-                .unwrap_or_else(|error| error.to_string());
+            let log = std::fs::read_to_string(self.data.join(name)).unwrap_or_else(|error| error.to_string());
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
             let _ = writeln!(text, "--- {name}\n{tail}");
@@ -255,7 +255,7 @@ fn apiserver_flags(data: &Path, ports: Ports) -> Vec<String> {
 }
 
 /// One command line for the supervisor's shell.
-fn shell_words(program: PathBuf, flags: &[String]) -> OsString {
+fn shell_words(program: &Path, flags: &[String]) -> OsString {
     let quote = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
     let words: Vec<String> = std::iter::once(quote(&program.to_string_lossy()))
         .chain(flags.iter().map(|flag| quote(flag)))

@@ -64,10 +64,7 @@ impl Wire for v1::AnalysisTemplateRef {
 
     fn show(stored: &crd::AnalysisTemplateRef) -> Self {
         let crd::AnalysisTemplateRef { template_name, cluster_scope, extra: _ } = stored;
-        Self {
-            template_name: template_name.clone().unwrap_or_default(),
-            cluster_scope: *cluster_scope,
-        }
+        Self { template_name: template_name.clone().unwrap_or_default(), cluster_scope: *cluster_scope }
     }
 
     fn store(self, _: &Path, _: &mut Faults) -> crd::AnalysisTemplateRef {

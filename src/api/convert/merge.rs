@@ -60,7 +60,9 @@ fn align(old: &[Value], new: &[Value]) -> Vec<Option<usize>> {
     let new_middle = &new_rest[..new_rest.len() - tail];
 
     let mut partners: Vec<Option<usize>> = (0..head).map(Some).collect();
-    partners.extend(align_middle(old_middle, new_middle).into_iter().map(|index| index.map(|index| head + index)));
+    partners.extend(
+        align_middle(old_middle, new_middle).into_iter().map(|index| index.map(|index| head + index)),
+    );
     partners.extend((old.len() - tail..old.len()).map(Some));
     partners
 }
@@ -114,7 +116,8 @@ mod tests {
     #[test]
     fn items_keep_what_is_theirs_when_others_come_go_or_change() {
         let old = json!([{ "setWeight": 20 }, { "pause": {} }, { "setWeight": 60 }]);
-        let stored = json!([{ "setWeight": 20, "x": 1 }, { "pause": {}, "x": 2 }, { "setWeight": 60, "x": 3 }]);
+        let stored =
+            json!([{ "setWeight": 20, "x": 1 }, { "pause": {}, "x": 2 }, { "setWeight": 60, "x": 3 }]);
         for (new, merged) in [
             (
                 json!([{ "setWeight": 20 }, { "setWeight": 40 }, { "pause": {} }, { "setWeight": 60 }]),

@@ -53,7 +53,10 @@ fn renamed(rest: &[Segment]) -> Option<(&'static str, usize)> {
     RENAMED.iter().find_map(|(stored, shown)| {
         let names: Vec<&str> = stored.split('.').collect();
         let matches = rest.len() >= names.len()
-            && rest.iter().zip(&names).all(|(segment, name)| matches!(segment, Segment::Field(field) if field == name));
+            && rest
+                .iter()
+                .zip(&names)
+                .all(|(segment, name)| matches!(segment, Segment::Field(field) if field == name));
         matches.then_some((*shown, names.len()))
     })
 }
@@ -130,7 +133,10 @@ mod tests {
                 template.fields(&["spec", "containers"]).index(0).field("imagePullPolicy"),
                 "rollout.spec.template.spec.containers[0].imagePullPolicy",
             ),
-            (template.field("metadata").field("labels").key("a/b"), "rollout.spec.template.metadata.labels[a/b]"),
+            (
+                template.field("metadata").field("labels").key("a/b"),
+                "rollout.spec.template.metadata.labels[a/b]",
+            ),
             (
                 canary.fields(&["antiAffinity", "preferredDuringSchedulingIgnoredDuringExecution", "weight"]),
                 "rollout.spec.canary.anti_affinity.preferred_weight",

@@ -27,8 +27,8 @@ impl Wire for v1::RolloutSpec {
             analysis,
             extra: _,
         } = stored;
-        let canary = strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
-        let blue_green = strategy.as_ref().and_then(|strategy| strategy.blue_green.as_ref());
+        let canary = strategy.as_ref().and_then(|strategy| strategy.canary.as_deref());
+        let blue_green = strategy.as_ref().and_then(|strategy| strategy.blue_green.as_deref());
         Self {
             replicas: *replicas,
             selector: show(selector.as_ref()),
@@ -65,9 +65,11 @@ impl Wire for v1::RolloutSpec {
         let strategy = strategy.map(|strategy| {
             let (mut canary, mut blue_green) = (None, None);
             match strategy {
-                Strategy::Canary(message) => canary = Some(message.store(&at.field("canary"), faults)),
+                Strategy::Canary(message) => {
+                    canary = Some(Box::new(message.store(&at.field("canary"), faults)))
+                }
                 Strategy::BlueGreen(message) => {
-                    blue_green = Some(message.store(&at.field("blue_green"), faults));
+                    blue_green = Some(Box::new(message.store(&at.field("blue_green"), faults)));
                 }
             }
             crd::RolloutStrategy { blue_green, canary, extra: Extra::new() }
@@ -126,7 +128,10 @@ impl Wire for v1::RollbackWindow {
 
     fn store(self, _: &Path, _: &mut Faults) -> crd::RollbackWindowSpec {
         let Self { revisions } = self;
-        crd::RollbackWindowSpec { revisions: Some(revisions).filter(|count| *count != 0), extra: Extra::new() }
+        crd::RollbackWindowSpec {
+            revisions: Some(revisions).filter(|count| *count != 0),
+            extra: Extra::new(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use v1::rollout_status::State;
 pub(super) fn status(rollout: &crd::Rollout) -> v1::RolloutStatus {
     let status = rollout.status();
     let (state, message) = state(rollout);
-    let canary = status.canary.as_ref();
+    let canary = status.canary.as_deref();
     let count = |count: Option<i32>| count.unwrap_or(0);
     let steps = match rollout.spec.strategy() {
         Ok(Strategy::Canary(canary)) => canary.steps().len(),
@@ -38,7 +38,7 @@ pub(super) fn status(rollout: &crd::Rollout) -> v1::RolloutStatus {
         pause_conditions: status.pause_conditions().iter().map(pause_condition).collect(),
         conditions: status.conditions().iter().map(condition).collect(),
         weights: canary.and_then(|canary| canary.weights.as_ref()).map(weights),
-        blue_green: status.blue_green.as_ref().map(blue_green),
+        blue_green: status.blue_green.as_deref().map(blue_green),
         collision_count: count(status.collision_count),
         restarted_time: show(status.restarted_at.as_ref()),
         step_analysis: canary.and_then(|canary| canary.current_step_analysis_run_status.as_ref()).map(run),
@@ -87,10 +87,7 @@ fn revision(metadata: &ObjectMeta) -> i64 {
 }
 
 fn pause_condition(stored: &crd::PauseCondition) -> v1::PauseCondition {
-    v1::PauseCondition {
-        reason: stored.reason.to_string(),
-        start_time: Some(Wire::show(&stored.start_time)),
-    }
+    v1::PauseCondition { reason: stored.reason.to_string(), start_time: Some(Wire::show(&stored.start_time)) }
 }
 
 fn condition(stored: &crd::RolloutCondition) -> v1::Condition {

@@ -164,11 +164,7 @@ impl Wire for v1::BlueGreenStrategy {
             max_unavailable: store(max_unavailable, at.field("max_unavailable"), faults),
             scale_down_delay_seconds,
             scale_down_delay_revision_limit,
-            pre_promotion_analysis: store(
-                pre_promotion_analysis,
-                at.field("pre_promotion_analysis"),
-                faults,
-            ),
+            pre_promotion_analysis: store(pre_promotion_analysis, at.field("pre_promotion_analysis"), faults),
             anti_affinity: store(anti_affinity, at.field("anti_affinity"), faults),
             post_promotion_analysis: store(
                 post_promotion_analysis,

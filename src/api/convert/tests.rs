@@ -15,14 +15,20 @@ const PRESENT: f64 = 0.3;
 /// Fields that stand for one choice, of which a message holds one.
 const CHOICES: [&[&str]; 6] = [
     &["canary", "blueGreen"],
-    &["setWeight", "pause", "experiment", "analysis", "setCanaryScale", "setHeaderRoute", "setMirrorRoute", "plugin"],
+    &[
+        "setWeight",
+        "pause",
+        "experiment",
+        "analysis",
+        "setCanaryScale",
+        "setHeaderRoute",
+        "setMirrorRoute",
+        "plugin",
+    ],
     &["weight", "replicas", "matchTrafficWeight"],
     &["exact", "prefix", "regex"],
     &["podTemplateHashValue", "fieldRef"],
-    &[
-        "preferredDuringSchedulingIgnoredDuringExecution",
-        "requiredDuringSchedulingIgnoredDuringExecution",
-    ],
+    &["preferredDuringSchedulingIgnoredDuringExecution", "requiredDuringSchedulingIgnoredDuringExecution"],
 ];
 
 /// Values that a schema admits and that mean something: nothing is present and empty.
@@ -72,7 +78,8 @@ fn object(name: &str, schema: &Value) -> BoxedStrategy<Value> {
         let map = btree_map("[a-z]{1,8}", meaningful("", values), 1..3);
         return map.prop_map(|map| map.into_iter().collect()).boxed();
     }
-    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|map| !map.is_empty()) else {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|map| !map.is_empty())
+    else {
         // Of these two only the presence is known.
         let opaque = ["template", "config"].contains(&name);
         return if opaque { any_object() } else { Just(json!({})).boxed() };
@@ -89,7 +96,8 @@ fn object(name: &str, schema: &Value) -> BoxedStrategy<Value> {
     let fields: Vec<BoxedStrategy<Option<(String, Value)>>> = properties
         .iter()
         .map(|(field, below)| {
-            let path = if name == "replicaProgressThreshold" { format!("{name}.{field}") } else { field.clone() };
+            let path =
+                if name == "replicaProgressThreshold" { format!("{name}.{field}") } else { field.clone() };
             let (value, key) = (meaningful(&path, below), field.clone());
             let named = value.prop_map(move |value| (key.clone(), value));
             if required(field) { named.prop_map(Some).boxed() } else { weighted(PRESENT, named).boxed() }
@@ -100,7 +108,8 @@ fn object(name: &str, schema: &Value) -> BoxedStrategy<Value> {
         .prop_map(move |fields| {
             let mut fields: Map<String, Value> = fields.into_iter().flatten().collect();
             for choice in &choices {
-                let given: Vec<&str> = choice.iter().copied().filter(|field| fields.contains_key(*field)).collect();
+                let given: Vec<&str> =
+                    choice.iter().copied().filter(|field| fields.contains_key(*field)).collect();
                 for surplus in given.iter().skip(1) {
                     fields.remove(*surplus);
                 }
@@ -120,12 +129,14 @@ fn object(name: &str, schema: &Value) -> BoxedStrategy<Value> {
 
 fn spec_schema() -> Value {
     let definition = definitions().swap_remove(0);
-    let schema = definition.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+    let schema =
+        definition.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
     serde_json::to_value(schema.unwrap()).unwrap()["properties"]["spec"].take()
 }
 
 fn rollout(spec: Value) -> Rollout {
-    let metadata = json!({ "name": "web", "namespace": "shop", "labels": { "a": "b" }, "annotations": { "c": "d" } });
+    let metadata =
+        json!({ "name": "web", "namespace": "shop", "labels": { "a": "b" }, "annotations": { "c": "d" } });
     serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
 }
 

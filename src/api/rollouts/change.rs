@@ -91,6 +91,8 @@ pub(super) fn own_template(subject: &Subject) -> Result<&Value, Error> {
             let message = format!("the pod template belongs to {kind} {name:?}; change it there");
             Err(Error::new(Reason::TemplateElsewhere, message))
         }
-        None => template.ok_or_else(|| Error::new(Reason::MalformedObject, "the rollout has no pod template")),
+        None => {
+            template.ok_or_else(|| Error::new(Reason::MalformedObject, "the rollout has no pod template"))
+        }
     }
 }

@@ -40,7 +40,8 @@ impl Rollouts {
         object["metadata"]["namespace"] = json!(key.namespace);
         check(&object)?;
 
-        let created = self.context.cluster.create(target(&key), &object, Mode::of(request.validate_only)).await;
+        let created =
+            self.context.cluster.create(target(&key), &object, Mode::of(request.validate_only)).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));
         let created = created.map_err(|error| explain(error.rename_fields(shown), &key))?;
         Ok(v1::CreateRolloutResponse { rollout: Some(Subject::new(created).show()), ..Default::default() })

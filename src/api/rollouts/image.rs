@@ -87,7 +87,8 @@ fn containers_mut<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item =
 
 /// The names of all containers, for an error.
 fn known(object: &Value) -> Vec<&str> {
-    let lists = LISTS.iter().filter_map(|list| object.pointer(&format!("/spec/template/spec/{list}"))?.as_array());
+    let lists =
+        LISTS.iter().filter_map(|list| object.pointer(&format!("/spec/template/spec/{list}"))?.as_array());
     lists.flatten().filter_map(|item| item["name"].as_str()).collect()
 }
 
@@ -123,7 +124,10 @@ mod tests {
             decided(&[image("web", "web:2"), image("init", "init:2")]).unwrap(),
             Some(json!([at("initContainers/0", "init:2"), at("containers/0", "web:2")]))
         );
-        assert_eq!(decided(&[image("*", "web:1"), image("init", "init:1")]).unwrap(), Some(json!([at("containers/1", "web:1")])));
+        assert_eq!(
+            decided(&[image("*", "web:1"), image("init", "init:1")]).unwrap(),
+            Some(json!([at("containers/1", "web:1")]))
+        );
         assert_eq!(decided(&[image("side", "side:1")]).unwrap(), None);
     }
 
@@ -138,7 +142,13 @@ mod tests {
 
     #[test]
     fn images_must_be_given_once_and_whole() {
-        for images in [vec![], vec![image("", "x")], vec![image("a", "")], vec![image("a", "x y")], vec![image("a", "x"), image("a", "y")]] {
+        for images in [
+            vec![],
+            vec![image("", "x")],
+            vec![image("a", "")],
+            vec![image("a", "x y")],
+            vec![image("a", "x"), image("a", "y")],
+        ] {
             assert!(check_images(&images).is_err(), "{images:?}");
         }
     }

@@ -13,7 +13,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Refuses a request that sets a field which is not acted on yet; `given` are those fields, with whether they are set.
 pub(in crate::api) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
     let Some((field, _)) = given.iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
-    let message = format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
+    let message =
+        format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
     Err(Error::new(Reason::NotImplemented, message).with("field", *field).with("version", VERSION))
 }
 

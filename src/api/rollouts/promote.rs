@@ -74,8 +74,9 @@ impl<'a> Promotion<'a> {
             let what = "is required: status.current_pod_hash as you saw it";
             return Err(Error::field("from.pod_template_hash", what));
         }
-        let target =
-            request.target.ok_or_else(|| Error::field("target", "one of next, full and to_step_index is required"))?;
+        let target = request
+            .target
+            .ok_or_else(|| Error::field("target", "one of next, full and to_step_index is required"))?;
         match target {
             Target::ToStepIndex(index) if index < 0 => {
                 Err(Error::field("to_step_index", format!("{index} is negative")))
@@ -99,8 +100,9 @@ impl<'a> Promotion<'a> {
         }
         if seen.abort() {
             let message = "the update was aborted; retry it, roll it back or change the spec";
-            return Err(Error::new(Reason::RolloutAborted, message)
-                .precondition("status.aborted", "must be false"));
+            return Err(
+                Error::new(Reason::RolloutAborted, message).precondition("status.aborted", "must be false")
+            );
         }
         let canary = match rollout.spec.strategy() {
             Ok(Strategy::Canary(canary)) => Some(canary),
@@ -136,14 +138,16 @@ impl<'a> Promotion<'a> {
         };
         match (steps, self.from.step_index) {
             (0, None) => Ok(current),
-            (0, Some(index)) => Err(stale(format!("the rollout has no steps, so that step {index} does not run"))),
+            (0, Some(index)) => {
+                Err(stale(format!("the rollout has no steps, so that step {index} does not run")))
+            }
             (_, None) => Err(Error::field(
                 "from.step_index",
                 "is required for a rollout with steps: status.current_step_index as you saw it",
             )),
-            (_, Some(index)) if index != current => {
-                Err(stale(format!("step {current} runs, not step {index}: somebody was faster, or it went on")))
-            }
+            (_, Some(index)) if index != current => Err(stale(format!(
+                "step {current} runs, not step {index}: somebody was faster, or it went on"
+            ))),
             // An ended pause that the controller has not acted on yet: this very step was promoted.
             (_, Some(index)) if seen.controller_pause() && seen.pause_conditions().is_empty() => {
                 Err(stale(format!("step {index} was promoted already; the controller is about to move on")))
@@ -177,7 +181,10 @@ fn next(
 fn to_step(canary: &CanaryStrategy, step: i32, index: i32) -> Result<Value, Error> {
     let steps = canary.steps().len();
     if usize::try_from(index).is_ok_and(|index| index > steps) {
-        return Err(Error::field("to_step_index", format!("{index} is beyond the end: there are {steps} steps")));
+        return Err(Error::field(
+            "to_step_index",
+            format!("{index} is beyond the end: there are {steps} steps"),
+        ));
     }
     if steps == 0 {
         return Err(nothing("the rollout has no steps"));
@@ -207,5 +214,4 @@ fn nothing(message: &str) -> Error {
 }
 
 #[cfg(test)]
-#[path = "promote_tests.rs"]
 mod tests;

@@ -43,9 +43,11 @@ impl Rollouts {
             let batch = self.context.store.rollouts.page(span.namespace(), after.as_ref(), BATCH);
             let Some(last) = batch.last() else { break };
             after = Some(Key::of(&**last));
-            found.extend(batch.into_iter().filter(|record| {
-                selector.matches(kube::Resource::meta(&**record).labels.as_ref())
-            }));
+            found.extend(
+                batch
+                    .into_iter()
+                    .filter(|record| selector.matches(kube::Resource::meta(&**record).labels.as_ref())),
+            );
         }
         let shown = &found[..found.len().min(page.size)];
         let last = shown.last().map(|record| Key::of(&**record));

@@ -50,7 +50,8 @@ fn roll_back(
     let template = own_template(subject)?;
     let current = subject.rollout()?.status().current_pod_hash();
     if current != from {
-        let message = format!("the newest version is {current:?}, not {from:?}: look at it before you leave it");
+        let message =
+            format!("the newest version is {current:?}, not {from:?}: look at it before you leave it");
         return Err(Error::new(Reason::StaleHash, message)
             .precondition("status.current_pod_hash", "must be from.pod_template_hash"));
     }

@@ -74,12 +74,14 @@ fn phase(pod: &PodRecord) -> String {
     }
     let containers: Vec<_> = pod.containers.iter().filter(|container| !container.init).collect();
     // The first container with a reason wins; kubectl overwrites from the last one backwards.
-    let reason = containers.iter().find(|container| !container.reason.is_empty()).map(|container| &*container.reason);
+    let reason =
+        containers.iter().find(|container| !container.reason.is_empty()).map(|container| &*container.reason);
     let runs = containers.iter().any(|container| container.reason.is_empty() && container.ready);
     match reason {
         // Some have ended and others still run.
         Some("Completed") if runs => {
-            if pod.ready.as_ref().is_some_and(|ready| ready.is_ready) { "Running" } else { "NotReady" }.to_owned()
+            if pod.ready.as_ref().is_some_and(|ready| ready.is_ready) { "Running" } else { "NotReady" }
+                .to_owned()
         }
         Some(reason) => reason.to_owned(),
         None => pod.phase.clone(),
@@ -105,7 +107,8 @@ fn initializing(pod: &PodRecord) -> Option<String> {
 
 /// Why a pod is not ready, for people.
 fn reason(pod: &PodRecord) -> String {
-    let of_container = pod.containers.iter().find(|container| !container.ready && !container.reason.is_empty());
+    let of_container =
+        pod.containers.iter().find(|container| !container.ready && !container.reason.is_empty());
     let say = |reason: &str, message: &str| match (reason, message) {
         ("", message) => message.to_owned(),
         (reason, "") => reason.to_owned(),
@@ -124,7 +127,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn summary(spec: &Value, status: &Value, deleting: bool) -> v1::PodSummary {
-        let mut object = json!({ "metadata": { "name": "web-1", "uid": "1" }, "spec": spec, "status": status });
+        let mut object =
+            json!({ "metadata": { "name": "web-1", "uid": "1" }, "spec": spec, "status": status });
         if deleting {
             object["metadata"]["deletionTimestamp"] = json!("2026-11-21T05:37:43Z");
         }
@@ -139,8 +143,13 @@ mod tests {
     fn a_pods_phase_is_what_kubectl_prints() {
         let running = container(&json!({ "running": {} }), true, 0);
         let starting = container(&json!({ "waiting": { "reason": "ContainerCreating" } }), false, 0);
-        let crashing = container(&json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } }), false, 4);
-        let completed = container(&json!({ "terminated": { "reason": "Completed", "exitCode": 0 } }), false, 0);
+        let crashing = container(
+            &json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } }),
+            false,
+            4,
+        );
+        let completed =
+            container(&json!({ "terminated": { "reason": "Completed", "exitCode": 0 } }), false, 0);
         let waiting = container(&json!({ "waiting": { "reason": "PodInitializing" } }), false, 0);
         let node = json!({ "nodeName": "n" });
         for (status, expected) in [
@@ -179,7 +188,10 @@ mod tests {
             "containerStatuses": [container(&json!({ "running": {} }), true, 1),
                 container(&json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } }), false, 2)] });
         let summary = summary(&json!({ "nodeName": "n" }), &status, false);
-        assert_eq!((summary.ready, summary.ready_containers, summary.containers, summary.restarts), (false, 1, 2, 3));
+        assert_eq!(
+            (summary.ready, summary.ready_containers, summary.containers, summary.restarts),
+            (false, 1, 2, 3)
+        );
         assert_eq!(summary.reason, "ImagePullBackOff: no such image");
     }
 }

@@ -26,7 +26,10 @@ pub(super) struct Snapshot {
 
 impl Rollouts {
     /// GetRolloutTree.
-    pub(super) fn tree(&self, request: &v1::GetRolloutTreeRequest) -> Result<v1::GetRolloutTreeResponse, Error> {
+    pub(super) fn tree(
+        &self,
+        request: &v1::GetRolloutTreeRequest,
+    ) -> Result<v1::GetRolloutTreeResponse, Error> {
         let key = name::rollout(&request.name, "name")?;
         self.context.require_ready()?;
         let snapshot = snapshot(&self.context, &key);
@@ -43,7 +46,10 @@ pub(super) fn snapshot(context: &Context, key: &Key) -> Option<Snapshot> {
         // It cannot be decoded: what belongs to it is not known either.
         let message = shown.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
         let blockers = vec![malformed(key, message)];
-        return Some(Snapshot { tree: v1::RolloutTree { rollout: Some(shown), blockers, ..Default::default() }, wake_at: None });
+        return Some(Snapshot {
+            tree: v1::RolloutTree { rollout: Some(shown), blockers, ..Default::default() },
+            wake_at: None,
+        });
     };
     let plan = plan::plan(&seen, context.clock.now());
     let revisions = revision::classify(&seen).ok();
@@ -129,7 +135,8 @@ fn weights(seen: &Observed, revisions: Option<&Revisions<'_>>) -> (i32, i32) {
         Ok(Strategy::BlueGreen(_)) => {
             let active = status.blue_green.as_ref().and_then(|status| status.active_selector.as_deref());
             let actual = if active == Some(&revisions.hash) { ALL } else { 0 };
-            let paused = !status.pause_conditions().is_empty() || seen.rollout.spec.paused() || status.abort();
+            let paused =
+                !status.pause_conditions().is_empty() || seen.rollout.spec.paused() || status.abort();
             (if paused { actual } else { ALL }, actual)
         }
         Err(_) => (0, available_share(seen, revisions)),
@@ -285,7 +292,9 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_to_the_nearest_percent() {
-        for (part, whole, percent) in [(0, 0, 0), (1, 3, 33), (2, 3, 67), (1, 1, 100), (1, 200, 1), (5, -1, 0)] {
+        for (part, whole, percent) in
+            [(0, 0, 0), (1, 3, 33), (2, 3, 67), (1, 1, 100), (1, 200, 1), (5, -1, 0)]
+        {
             assert_eq!(share(part, whole), percent, "{part}/{whole}");
         }
     }

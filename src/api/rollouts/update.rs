@@ -109,18 +109,24 @@ mod tests {
     #[test]
     fn only_what_changed_is_written() {
         let weight = |rollout: &mut v1::Rollout| {
-            let Some(v1::rollout_spec::Strategy::Canary(canary)) = &mut rollout.spec.as_mut().unwrap().strategy else {
+            let Some(v1::rollout_spec::Strategy::Canary(canary)) =
+                &mut rollout.spec.as_mut().unwrap().strategy
+            else {
                 unreachable!("it is a canary")
             };
             canary.steps[0].step = Some(v1::canary_step::Step::SetWeight(30));
         };
         let path = "/spec/strategy/canary/steps/0/setWeight";
-        assert_eq!(patched(weight, &["*"]).unwrap(), Some(json!([{ "op": "replace", "path": path, "value": 30 }])));
+        assert_eq!(
+            patched(weight, &["*"]).unwrap(),
+            Some(json!([{ "op": "replace", "path": path, "value": 30 }]))
+        );
     }
 
     #[test]
     fn bookkeeping_survives_a_replacement_of_annotations_and_cannot_be_written() {
-        let replace = |rollout: &mut v1::Rollout| rollout.annotations = [("c".to_owned(), "d".to_owned())].into();
+        let replace =
+            |rollout: &mut v1::Rollout| rollout.annotations = [("c".to_owned(), "d".to_owned())].into();
         let expected = json!([{ "op": "add", "path": "/metadata/annotations/c", "value": "d" },
             { "op": "remove", "path": "/metadata/annotations/a" }]);
         assert_eq!(patched(replace, &["annotations"]).unwrap(), Some(expected));

@@ -43,7 +43,8 @@ impl Rollouts {
         &self,
         request: &v1::WatchRolloutsRequest,
     ) -> Result<impl Stream<Item = Result<v1::WatchRolloutsResponse, Error>> + Send + use<>, Error> {
-        let unfinished = [("filter", !request.filter.is_empty()), ("resume_token", !request.resume_token.is_empty())];
+        let unfinished =
+            [("filter", !request.filter.is_empty()), ("resume_token", !request.resume_token.is_empty())];
         not_yet::fields(&unfinished)?;
         let span = name::span(&request.parent, "parent")?;
         let selector = Selector::parse(&request.label_selector)?;
@@ -64,7 +65,10 @@ impl Rollouts {
         Ok(stream::unfold(Some((received, end)), |watch| async move {
             let (mut received, end) = watch?;
             match received.recv().await {
-                Some(event) => Some((Ok(v1::WatchRolloutsResponse { event: Some(event), ..Default::default() }), Some((received, end)))),
+                Some(event) => Some((
+                    Ok(v1::WatchRolloutsResponse { event: Some(event), ..Default::default() }),
+                    Some((received, end)),
+                )),
                 // All that was buffered is sent; now why it ends.
                 None => match end.await {
                     Ok(error) => Some((Err(error?), None)),
@@ -97,7 +101,8 @@ impl Pump {
         match self.send_all().await {
             Err(Ended::ConsumerGone) => None,
             Err(Ended::TooSlow) => {
-                let message = format!("the watch was closed: nothing was taken from it for {}s", STALLED.as_secs());
+                let message =
+                    format!("the watch was closed: nothing was taken from it for {}s", STALLED.as_secs());
                 Some(Error::new(Reason::SlowConsumer, message).retry_after(RETRY_SOON))
             }
             Err(Ended::Draining) => Some(self.context.draining()),
@@ -150,7 +155,8 @@ impl Pump {
     /// Sends what is new about a rollout.
     async fn look_at(&mut self, key: &Key) -> Result<(), Ended> {
         let record = self.context.store.rollouts.get(key);
-        let record = record.filter(|record| self.selector.matches(kube::Resource::meta(&**record).labels.as_ref()));
+        let record =
+            record.filter(|record| self.selector.matches(kube::Resource::meta(&**record).labels.as_ref()));
         let uid = record.as_ref().and_then(|record| record.uid()).unwrap_or_default();
         if let Some(known) = self.known.get(key)
             && (record.is_none() || known.uid != uid)

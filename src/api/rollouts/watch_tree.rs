@@ -116,12 +116,7 @@ impl Watch {
 }
 
 /// Waits for a change to the rollout or to something below it.
-async fn concerning(
-    changes: &mut Receiver<Changed>,
-    context: &Context,
-    key: &Key,
-    last: Option<&Snapshot>,
-) {
+async fn concerning(changes: &mut Receiver<Changed>, context: &Context, key: &Key, last: Option<&Snapshot>) {
     let uid = last.and_then(|last| last.tree.rollout.as_ref()).map(|rollout| rollout.uid.as_str());
     loop {
         match changes.recv().await {

@@ -67,7 +67,10 @@ mod tests {
     fn methods_are_known_by_their_path_and_shape() {
         let methods = Methods::of(&[crate::pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET]);
         let get = methods.find("/rolloutd.v1.RolloutService/GetRollout");
-        assert_eq!((&*get.service, &*get.name, get.shape), ("rolloutd.v1.RolloutService", "GetRollout", Shape::Unary));
+        assert_eq!(
+            (&*get.service, &*get.name, get.shape),
+            ("rolloutd.v1.RolloutService", "GetRollout", Shape::Unary)
+        );
         for path in ["/rolloutd.v1.RolloutService/WatchRollouts", "/grpc.health.v1.Health/Watch"] {
             assert_eq!(methods.find(path).shape, Shape::Streaming, "{path}");
         }

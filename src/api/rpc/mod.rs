@@ -67,7 +67,8 @@ impl Gate {
     fn admit(&self, method: &Method, peer: Option<Peer>) -> Result<OwnedSemaphorePermit, Error> {
         let shared = &*self.shared;
         if let Err(wait) = shared.buckets.take(peer) {
-            let message = format!("more than {} requests a second from one caller", shared.limits.requests_per_second);
+            let message =
+                format!("more than {} requests a second from one caller", shared.limits.requests_per_second);
             return Err(Error::new(Reason::TooManyRequests, message).retry_after(wait));
         }
         let (room, reason, message) = match method.shape {
@@ -188,7 +189,6 @@ fn code_name(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -86,8 +86,6 @@ fn promote(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Whatever happened before, what can become Healthy does, and the plan comes to rest. The world checks surge, availability
     /// and steps after every write on the way.
     #[test]

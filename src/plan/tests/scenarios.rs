@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::world::{Outcome, World};
 use crate::crd::{ConditionStatus, ConditionType, RolloutPhase};
-use crate::plan::{BlockerReason, Urgency};
+use crate::plan::{BlockerReason, ReplicaSet, Urgency};
 
 fn healthy(replicas: i32, canary: serde_json::Value) -> World {
     let mut world = World::new(replicas, canary);
@@ -45,6 +45,7 @@ fn the_first_version_is_rolled_out_whole_without_steps() {
         [
             "RolloutUpdated: Rollout updated to revision 1".to_owned(),
             format!("NewReplicaSetCreated: Created ReplicaSet web-{hash} (revision 1)"),
+            format!("RolloutNotCompleted: Rollout not completed, started update to revision 1 ({hash})"),
             format!("ScalingReplicaSet: Scaled up ReplicaSet web-{hash} (revision 1) from 0 to 3"),
             format!("RolloutCompleted: Rollout completed update to revision 1 ({hash}): Initial deploy"),
         ]
@@ -329,7 +330,7 @@ fn old_revisions_beyond_the_limit_are_deleted() {
     }
     assert_eq!(world.sets.len(), 3);
     assert_eq!(
-        world.sets.values().map(|set| set.revision()).collect::<std::collections::BTreeSet<_>>(),
+        world.sets.values().map(ReplicaSet::revision).collect::<std::collections::BTreeSet<_>>(),
         [4, 5, 6].into()
     );
 }
@@ -382,4 +383,44 @@ fn a_collision_gets_another_hash() {
     assert_eq!(world.status().collision_count, Some(1));
     assert!(!world.sets.contains_key(&taken) && world.sets.len() == 1);
     assert_eq!(phase(&world).0, RolloutPhase::Healthy);
+}
+
+#[test]
+fn stable_pods_that_are_only_starting_keep_their_places() {
+    // Found by the properties: room that the stable set had just taken was given away and taken again, for ever.
+    let mut world =
+        World::new(0, json!({ "steps": [{ "setWeight": 1 }], "maxSurge": 0, "maxUnavailable": 1 }));
+    world.settle();
+    world.set_image("v2");
+    world.edit(|spec| spec["replicas"] = json!(2));
+    for _ in 0..2 {
+        let plan = world.plan();
+        world.apply(&plan);
+    }
+    world.set_image("v3");
+    world.settle();
+    assert_eq!(phase(&world).0, RolloutPhase::Healthy);
+    let taken = world.events.iter().filter(|event| event.contains("revision 1) from 1 to 0")).count();
+    assert_eq!(taken, 1, "once, when the update ends: {:#?}", world.events);
+}
+
+#[test]
+fn a_dead_stable_pod_gives_its_place_to_a_third_revision() {
+    let canary =
+        json!({ "maxSurge": 1, "maxUnavailable": 0, "steps": [{ "setWeight": 50 }, { "pause": {} }] });
+    let mut world = healthy(1, canary);
+    world.set_image("v2");
+    world.settle();
+    assert_eq!((world.replicas("v1"), world.replicas("v2")), (1, 1));
+    world.outcomes.insert("v1".to_owned(), Outcome::Never);
+    let stable = world.sets.values_mut().find(|set| set.revision() == 1).unwrap();
+    (stable.status.ready, stable.status.available) = (0, 0);
+    world.set_image("v3");
+    world.settle();
+    assert_eq!(world.replicas("v3"), 0, "surge is used up, and the stable pod may be only starting");
+    let wake = world.plan().wake_at.unwrap();
+    world.now = wake;
+    world.settle();
+    assert_eq!((world.replicas("v1"), world.replicas("v2"), world.replicas("v3")), (1, 0, 1));
+    assert_eq!(phase(&world).0, RolloutPhase::Paused);
 }

@@ -30,6 +30,7 @@ pub(super) struct World {
 }
 
 impl World {
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn new(replicas: i32, canary: Value) -> Self {
         let object = json!({
             "apiVersion": "argoproj.io/v1alpha1",
@@ -92,6 +93,7 @@ impl World {
     }
 
     /// Merges into the status, as kubectl's plugin does.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn patch_status(&mut self, patch: Value) {
         json_patch::merge(&mut self.object, &json!({ "status": patch }));
         self.touch();
@@ -111,7 +113,7 @@ impl World {
             self.check(&before, action);
             wrote = true;
         }
-        for write in plan.rollout.object.iter() {
+        if let Some(write) = &plan.rollout.object {
             json_patch::merge(&mut self.object, &write.patch);
             self.touch();
             self.events
@@ -119,7 +121,7 @@ impl World {
             self.writes.push("patch rollout".to_owned());
             wrote = true;
         }
-        for write in plan.rollout.status.iter() {
+        if let Some(write) = &plan.rollout.status {
             let before = self.status();
             json_patch::merge(&mut self.object, &json!({ "status": write.patch }));
             self.touch();
@@ -154,7 +156,7 @@ impl World {
                 };
                 assert!(self.sets.insert(name.clone(), set).is_none(), "{name} exists already");
             }
-            SetAction::Patch { name, write, version: decided_on } => {
+            SetAction::Patch { name, write, version: decided_on, .. } => {
                 self.writes.push("patch replicaset".to_owned());
                 let set = self.sets.get_mut(name).unwrap();
                 assert_eq!(decided_on.resource_version, set.resource_version, "decided on an old version");

@@ -3,7 +3,7 @@
 //! Pure; depends on facts about pods only. The rules are those of Kubernetes' `pkg/controller/replicaset` and
 //! `pkg/controller/controller_utils.go`; the controller beside it acts on them.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,41 +92,30 @@ pub(super) fn pods_to_delete(
     for sibling in siblings {
         *crowd.entry(pod::node_name(sibling)).or_default() += 1;
     }
+    let neighbours = |pod: &Pod| crowd.get(&pod::node_name(pod)).copied().unwrap_or(0);
     let mut ranked = active.to_vec();
-    ranked.sort_by(|a, b| deletion_order(a, b, &crowd, now));
+    ranked.sort_by_cached_key(|pod| {
+        (
+            pod::node_name(pod).is_some(),
+            pod::phase(pod),
+            pod::is_ready(pod),
+            pod::deletion_cost(pod),
+            Reverse(neighbours(pod)),
+            pod::ready_since(pod).map(|since| magnitude(since, now)),
+            Reverse(pod::restarts(pod)),
+            pod::created(pod).map(|since| magnitude(since, now)),
+            pod::uid(pod).to_owned(),
+        )
+    });
     ranked.truncate(excess);
     ranked
 }
 
-fn deletion_order(a: &Pod, b: &Pod, crowd: &BTreeMap<Option<&str>, usize>, now: Timestamp) -> Ordering {
-    let neighbours = |pod: &Pod| crowd.get(&pod::node_name(pod)).copied().unwrap_or(0);
-    pod::node_name(a)
-        .is_some()
-        .cmp(&pod::node_name(b).is_some())
-        .then_with(|| pod::phase(a).cmp(&pod::phase(b)))
-        .then_with(|| pod::is_ready(a).cmp(&pod::is_ready(b)))
-        .then_with(|| pod::deletion_cost(a).cmp(&pod::deletion_cost(b)))
-        .then_with(|| neighbours(b).cmp(&neighbours(a)))
-        .then_with(|| younger_first((pod::ready_since(a), a), (pod::ready_since(b), b), now))
-        .then_with(|| pod::restarts(b).cmp(&pod::restarts(a)))
-        .then_with(|| younger_first((pod::created(a), a), (pod::created(b), b), now))
-        .then_with(|| pod::uid(a).cmp(pod::uid(b)))
-}
-
-/// Ages are compared by their order of magnitude (powers of two), and then by uid, so that pods of about one age
-/// are not always taken from the same end; no moment at all counts as the youngest.
-fn younger_first(a: (Option<Timestamp>, &Pod), b: (Option<Timestamp>, &Pod), now: Timestamp) -> Ordering {
-    match (a.0, b.0) {
-        (Some(since_a), Some(since_b)) if since_a != since_b => magnitude(since_a, now)
-            .cmp(&magnitude(since_b, now))
-            .then_with(|| pod::uid(a.1).cmp(pod::uid(b.1))),
-        (since_a, since_b) => since_a.is_some().cmp(&since_b.is_some()),
-    }
-}
-
-/// The age's logarithm; none for what lies in the future.
-fn magnitude(moment: Timestamp, now: Timestamp) -> Option<u32> {
-    u128::try_from(now.duration_since(moment).as_nanos()).ok()?.checked_ilog2()
+/// The order of magnitude of an age, none for what lies in the future. Pods of about one age are told apart by
+/// what follows, so that they are not always taken from the same end. (Kubernetes goes straight to the uid when
+/// the ages differ at all, which is no order: three pods may each come before the next.)
+fn magnitude(since: Timestamp, now: Timestamp) -> Option<u32> {
+    u128::try_from(now.duration_since(since).as_nanos()).ok()?.checked_ilog2()
 }
 
 /// The status that the set should have.
@@ -353,6 +342,23 @@ mod tests {
         ];
         let pods: Vec<Arc<Pod>> = shapes.iter().map(pod).collect();
         assert_eq!(pod::name(&pods_to_delete(&pods, &pods, 1, at(NOW))[0]), "b");
+    }
+
+    #[test]
+    fn the_order_in_which_pods_are_listed_does_not_matter() {
+        // Equal ready times and different ages, and a third between: comparing by the first rule that differs
+        // would go round in a circle.
+        let shapes = [
+            Shape { name: "a", ready_since: Some(NOW - 100), restarts: 0, ..USUAL },
+            Shape { name: "b", ready_since: Some(NOW - 110), restarts: 2, ..USUAL },
+            Shape { name: "c", ready_since: Some(NOW - 100), restarts: 1, ..USUAL },
+        ];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let pods: Vec<Arc<Pod>> = order.into_iter().map(|index| pod(&shapes[index])).collect();
+            let chosen = pods_to_delete(&pods, &[], 3, at(NOW));
+            let names: Vec<&str> = chosen.iter().map(|member| pod::name(member)).collect();
+            assert_eq!(names, ["b", "c", "a"]);
+        }
     }
 
     #[test]

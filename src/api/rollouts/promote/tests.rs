@@ -42,10 +42,15 @@ fn step(index: i32) -> Result<Option<Value>, Reason> {
 fn next_ends_a_pause_that_lasts_and_passes_any_other_step() {
     assert_eq!(next(&at_pause()), Ok(Some(json!({ "pauseConditions": null }))));
     // The pause has not begun yet: its pods are not there.
-    assert_eq!(next(&with(&json!({ "status": { "pauseConditions": null, "controllerPause": false } }))), step(2));
+    assert_eq!(
+        next(&with(&json!({ "status": { "pauseConditions": null, "controllerPause": false } }))),
+        step(2)
+    );
     // Held by hand, the controller would not end it.
     assert_eq!(next(&with(&json!({ "spec": { "paused": true } }))), step(2));
-    let weight = with(&json!({ "status": { "currentStepIndex": 0, "pauseConditions": null, "controllerPause": null } }));
+    let weight = with(
+        &json!({ "status": { "currentStepIndex": 0, "pauseConditions": null, "controllerPause": null } }),
+    );
     assert_eq!(decided(&weight, "new", Some(0), Target::Next(())), step(1));
 }
 
@@ -101,7 +106,8 @@ fn full_asks_the_controller_to_skip_the_rest() {
 
 #[test]
 fn beyond_the_last_step_only_a_pause_by_hand_can_be_ended() {
-    let done = json!({ "status": { "currentStepIndex": 3, "pauseConditions": null, "controllerPause": null } });
+    let done =
+        json!({ "status": { "currentStepIndex": 3, "pauseConditions": null, "controllerPause": null } });
     let at_end = |rollout: &Value| decided(rollout, "new", Some(3), Target::Next(()));
     assert_eq!(at_end(&with(&done)), Err(Reason::NothingToPromote));
     let mut held = with(&done);

@@ -1,0 +1,34 @@
+//! ServiceAccounts.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core;
+use serde_json::{Value, json};
+
+use super::{open_api, read};
+use crate::apiserver::object::Object;
+use crate::apiserver::resource::{Read, ReadError, Rules};
+use crate::apiserver::table::{Column, age};
+
+pub(super) struct ServiceAccountRules;
+
+impl Rules for ServiceAccountRules {
+    fn read(&self, body: Value) -> Result<Read, ReadError> {
+        read(&body, "io.k8s.api.core.v1.ServiceAccount", "v1", |_| {})
+    }
+
+    fn delete_answers_object(&self) -> bool {
+        true
+    }
+
+    fn open_api(&self) -> (String, Value) {
+        open_api::<core::v1::ServiceAccount>()
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::name(), Column::age()]
+    }
+
+    fn cells(&self, account: &Value, now: Timestamp) -> Vec<Value> {
+        vec![json!(account.name()), age(account, now)]
+    }
+}

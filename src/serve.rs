@@ -1,0 +1,233 @@
+//! The control plane, put together: caches, leadership, workers, API and probes, and how they stop.
+//!
+//! The composition root. [`ControlPlane::run`] reads like a wiring diagram; `rolloutd serve` runs it against a
+//! cluster, `rolloutd dev` against the embedded one, tests against either.
+
+pub mod cluster;
+pub mod flags;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{self, Clock};
+use crate::crd::keys;
+use crate::lease::{self, Leadership};
+use crate::store::{PodRecord, RolloutRecord, Scope, SetRecord, Store, reflect};
+use crate::telemetry::Metrics;
+use crate::worker::Workers;
+
+/// How long workers may take to finish the writes that they began, when this process stops or loses the Lease: a little
+/// more than the deadline of a request.
+const WORKERS_STOP: Duration = Duration::from_secs(12);
+
+/// Makes clients of the API server; the argument names the part that sends through it.
+pub trait Connect: Send + Sync {
+    /// A client whose requests bear the part's name.
+    fn client(&self, part: Part) -> Client;
+}
+
+/// A part of the process that talks to the API server; each has a User-Agent of its own, so that requests can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Lists and watches.
+    Watch,
+    /// Writes of workers.
+    Workers,
+    /// Events.
+    Events,
+    /// RPCs.
+    Api,
+    /// The Lease.
+    Lease,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 5] = [Self::Watch, Self::Workers, Self::Events, Self::Api, Self::Lease];
+
+    /// The User-Agent.
+    #[must_use]
+    pub fn agent(self) -> &'static str {
+        match self {
+            Self::Watch => concat!("rolloutd/", env!("CARGO_PKG_VERSION"), " (watch)"),
+            Self::Workers => concat!("rolloutd/", env!("CARGO_PKG_VERSION"), " (workers)"),
+            Self::Events => concat!("rolloutd/", env!("CARGO_PKG_VERSION"), " (events)"),
+            Self::Api => concat!("rolloutd/", env!("CARGO_PKG_VERSION"), " (api)"),
+            Self::Lease => concat!("rolloutd/", env!("CARGO_PKG_VERSION"), " (lease)"),
+        }
+    }
+}
+
+/// Whether rollouts are reconciled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconcile {
+    /// All kinds.
+    #[default]
+    All,
+    /// Analysis only (`--controllers analysis`): no rollout is written.
+    AnalysisOnly,
+}
+
+/// Who may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Election {
+    /// Whoever holds the Lease.
+    Lease(lease::Config),
+    /// This process, unasked (`--leader-elect=false`).
+    Undisputed,
+}
+
+/// What a control plane is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Cluster time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The instance id whose objects are served; empty: those without one.
+    pub instance_id: String,
+    /// The only namespace, with `--namespaced`.
+    pub namespace: Option<String>,
+    /// Whether rollouts are reconciled.
+    pub reconcile: Reconcile,
+    /// Who may write.
+    pub election: Election,
+    /// How many rollouts are written to at the same time.
+    pub threads: usize,
+}
+
+/// A control plane that runs.
+pub struct ControlPlane {
+    /// Its caches.
+    pub store: Arc<Store>,
+    /// Who leads.
+    pub leadership: watch::Receiver<Leadership>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl ControlPlane {
+    /// Starts caches, election and workers on the current runtime.
+    #[must_use]
+    pub fn start(connect: &dyn Connect, options: &Options) -> Self {
+        let store = Arc::new(Store::default());
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
+
+        let (leading, leadership) = watch::channel(Leadership::default());
+        let workers = Workers {
+            store: Arc::clone(&store),
+            client: connect.client(Part::Workers),
+            event_client: connect.client(Part::Events),
+            clock: options.clock.clone(),
+            metrics: options.metrics.clone(),
+            rollout_limit: options.threads.max(1),
+            set_limit: options.threads.max(1),
+        };
+        let workers = (options.reconcile == Reconcile::All).then_some(workers);
+        let lead = lead(workers, Arc::clone(&store), leadership.clone(), stop.clone());
+        match &options.election {
+            Election::Undisputed => {
+                let now = Clock::wall().now();
+                leading.send_replace(Leadership::undisputed(env!("CARGO_PKG_NAME"), now));
+                tasks.spawn(async move {
+                    lead.await;
+                    drop(leading);
+                });
+            }
+            Election::Lease(config) => {
+                let (client, config, stop) = (connect.client(Part::Lease), config.clone(), stop.clone());
+                tasks.spawn(async move {
+                    tokio::join!(lead, lease::campaign(client.clone(), config.clone(), leading, stop));
+                    lease::hand_over(client, &config).await;
+                });
+            }
+        }
+        Self { store, leadership, tasks, stop }
+    }
+
+    /// Stops: workers finish what they began, then the Lease is handed over.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Which rollouts are served (contract 4.1).
+fn rollout_selector(instance_id: &str) -> String {
+    if instance_id.is_empty() {
+        format!("!{}", keys::CONTROLLER_INSTANCE_ID)
+    } else {
+        format!("{}={instance_id}", keys::CONTROLLER_INSTANCE_ID)
+    }
+}
+
+fn watch_all(
+    client: Client,
+    store: &Arc<Store>,
+    options: &Options,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let rollouts =
+        Scope { namespace: options.namespace.clone(), labels: rollout_selector(&options.instance_id) };
+    let children = Scope { namespace: options.namespace.clone(), labels: keys::POD_TEMPLATE_HASH.to_owned() };
+    let watching = stop.clone().run_until_cancelled_owned({
+        let store = Arc::clone(store);
+        async move {
+            tokio::join!(
+                reflect::<RolloutRecord>(Arc::clone(&store), client.clone(), rollouts),
+                reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
+                reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),
+                store.reach.probe(client),
+            )
+        }
+    });
+    tasks.spawn(watching);
+}
+
+/// Runs the workers whenever this process leads and its caches have listed, until it is told to stop.
+async fn lead(
+    workers: Option<Workers>,
+    store: Arc<Store>,
+    mut leadership: watch::Receiver<Leadership>,
+    stop: CancellationToken,
+) {
+    let Some(workers) = workers else { return };
+    while !stop.is_cancelled() {
+        let ready = async {
+            // The sender is dropped only when this process stops.
+            let _ = leadership.wait_for(Leadership::is_ours).await;
+            store.has_listed().await;
+        };
+        if stop.run_until_cancelled(ready).await.is_none() {
+            return;
+        }
+        let term = stop.child_token();
+        let mut working = tokio::spawn(workers.clone().run(term.clone()));
+        tokio::select! {
+            _ = leadership.wait_for(|leadership| !leadership.is_ours()) => {}
+            () = stop.cancelled() => {}
+            // Workers do not end by themselves; should they ever, they start again.
+            _ = &mut working => continue,
+        }
+        term.cancel();
+        let finished = async {
+            tokio::select! {
+                _ = &mut working => true,
+                () = clock::real_sleep(WORKERS_STOP) => false,
+            }
+        };
+        if !finished.await {
+            tracing::warn!("workers did not finish in time");
+            working.abort();
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The embedded API server, seen from outside: by `kube` clients in process, by HTTP, by kubectl.
+//!
+//! `transcripts` compares its answers with those that a real kube-apiserver gave; the other modules show, one
+//! sentence a test, what clients rely on.
+
+mod custom;
+mod deletion;
+mod hooks;
+mod http_surface;
+mod kubectl;
+mod listing;
+mod objects;
+mod support;
+mod transcripts;
+mod watching;

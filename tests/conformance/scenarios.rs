@@ -1,0 +1,325 @@
+//! What happens to rollouts. Each scenario runs on both clusters, by both drivers, with 1, 3 and 10 replicas.
+
+use rolloutd::crd::{ConditionType, Rollout, RolloutPhase};
+use serde_json::{Value, json};
+
+use crate::drive::{Drive, Driver};
+use crate::kubernetes;
+use crate::world::{World, image, manifest};
+
+const REPLICAS: [i32; 3] = [1, 3, 10];
+
+/// Runs a scenario on the embedded cluster, in virtual time.
+fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    for replicas in REPLICAS {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let world = World::embedded().await;
+            scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
+            world.finish().await;
+        });
+    }
+}
+
+/// Runs a scenario on the real cluster, where there is one.
+fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    kubernetes::runtime().block_on(async {
+        for replicas in REPLICAS {
+            let Some(world) = World::real().await else {
+                return println!("skipped: KUBEBUILDER_ASSETS is not set");
+            };
+            scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
+            world.finish().await;
+        }
+    });
+}
+
+macro_rules! scenarios {
+    ($($name:ident)+) => {
+        mod on_the_embedded_cluster {
+            $(#[test] fn $name() { super::embedded(super::$name); })+
+        }
+
+        mod on_kubernetes {
+            $(#[test] fn $name() { super::real(super::$name); })+
+        }
+    };
+}
+
+scenarios! {
+    create
+    rolling_update_without_steps
+    weights_with_timed_pauses
+    endless_pause_then_promote
+    promote_full
+    promote_to_a_step
+    abort_then_retry
+    abort_then_undo
+    undo_in_the_middle
+    scale_in_the_middle
+    pause_by_spec
+    a_third_revision_supersedes_a_running_second
+    a_third_revision_supersedes_a_second_that_never_becomes_available
+    an_image_that_never_becomes_ready_runs_into_the_deadline
+    delete_cascades
+}
+
+pub fn is(phase: RolloutPhase) -> impl Fn(&Rollout) -> bool {
+    move |rollout| {
+        let status = rollout.status();
+        let unpausing = status.controller_pause() && status.pause_conditions().is_empty();
+        status.observed_generation() == rollout.metadata.generation
+            && status.phase.as_ref() == Some(&phase)
+            && !unpausing
+    }
+}
+
+pub async fn healthy(drive: &Drive<'_>) -> Rollout {
+    drive.world.until("Healthy", is(RolloutPhase::Healthy)).await
+}
+
+async fn paused_at(drive: &Drive<'_>, step: i32) -> Rollout {
+    let paused = is(RolloutPhase::Paused);
+    drive
+        .world
+        .until("paused at a step", |rollout| {
+            paused(rollout) && rollout.status().current_step_index == Some(step)
+        })
+        .await
+}
+
+/// A rollout at v1, Healthy.
+async fn deployed(drive: &Drive<'_>, replicas: i32, canary: Value) {
+    drive.create(manifest(replicas, canary)).await;
+    healthy(drive).await;
+}
+
+fn endless() -> Value {
+    json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }, { "setWeight": 70 }, { "pause": {} }] })
+}
+
+fn current_image(rollout: &Rollout) -> &str {
+    rollout.spec.template.as_ref().unwrap()["spec"]["containers"][0]["image"].as_str().unwrap()
+}
+
+async fn create(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    let rollout = healthy(drive).await;
+    let status = rollout.status();
+    assert_eq!(status.available_replicas, Some(replicas));
+    assert_eq!(status.current_step_index, Some(4));
+    assert_eq!(status.stable_rs(), status.current_pod_hash());
+    assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "1");
+}
+
+async fn rolling_update_without_steps(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, json!({})).await;
+    drive.set_image("v2").await;
+    let rollout = healthy(drive).await;
+    assert_eq!(current_image(&rollout), image("v2"));
+    assert_eq!(rollout.status().updated_replicas, Some(replicas));
+}
+
+async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
+    let pause = json!({ "pause": { "duration": "1s" } });
+    let steps: Vec<Value> = [20, 40, 60, 80]
+        .into_iter()
+        .flat_map(|weight| [json!({ "setWeight": weight }), pause.clone()])
+        .collect();
+    deployed(drive, replicas, json!({ "steps": steps })).await;
+    drive.set_image("v2").await;
+    let rollout = healthy(drive).await;
+    assert_eq!(rollout.status().current_step_index, Some(8));
+}
+
+async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.promote().await;
+    paused_at(drive, 3).await;
+    drive.promote().await;
+    healthy(drive).await;
+}
+
+async fn promote_full(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    let rollout = healthy(drive).await;
+    assert!(!rollout.status().promote_full());
+}
+
+async fn promote_to_a_step(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.promote_to(3).await;
+    paused_at(drive, 3).await;
+    drive.promote_to(4).await;
+    healthy(drive).await;
+}
+
+async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.abort().await;
+    let rollout = drive
+        .world
+        .until("aborted and back", |rollout| {
+            is(RolloutPhase::Degraded)(rollout)
+                && rollout.status().available_replicas == Some(replicas)
+                && rollout.status().updated_replicas.unwrap_or(0) == 0
+                && rollout.status().replicas == Some(replicas)
+        })
+        .await;
+    assert_eq!(
+        rollout.status().message.as_deref(),
+        Some("RolloutAborted: Rollout aborted update to revision 2")
+    );
+    drive.retry().await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+}
+
+async fn abort_then_undo(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.abort().await;
+    drive.world.until("aborted", is(RolloutPhase::Degraded)).await;
+    drive.undo(1).await;
+    let rollout = healthy(drive).await;
+    assert_eq!(current_image(&rollout), image("v1"));
+    assert!(!rollout.status().abort());
+}
+
+async fn undo_in_the_middle(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.undo(1).await;
+    let rollout = healthy(drive).await;
+    assert_eq!(current_image(&rollout), image("v1"));
+    assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "3");
+}
+
+async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    for other in [replicas * 2, replicas] {
+        drive.scale(other).await;
+        drive
+            .world
+            .until("resized", |rollout| {
+                let status = rollout.status();
+                is(RolloutPhase::Paused)(rollout)
+                    && status.available_replicas.unwrap_or(0) >= other
+                    && status.available_replicas.unwrap_or(0) <= other + 1
+                    && status.replicas == status.available_replicas
+            })
+            .await;
+    }
+    drive.promote_full().await;
+    healthy(drive).await;
+}
+
+async fn pause_by_spec(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.pause().await;
+    drive.set_image("v2").await;
+    let rollout = drive.world.until("paused", is(RolloutPhase::Paused)).await;
+    assert_eq!(rollout.status().message.as_deref(), Some("manually paused"));
+    drive.resume().await;
+    paused_at(drive, 1).await;
+    drive.pause().await;
+    drive
+        .world
+        .until("paused by hand", |rollout| {
+            is(RolloutPhase::Paused)(rollout)
+                && rollout.status().message.as_deref() == Some("manually paused")
+        })
+        .await;
+    drive.resume().await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+}
+
+async fn a_third_revision_supersedes_a_running_second(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    drive.set_image("v3").await;
+    drive
+        .world
+        .until("v3 paused at its first step", |rollout| {
+            is(RolloutPhase::Paused)(rollout)
+                && rollout.status().current_step_index == Some(1)
+                && rollout.metadata.annotations.as_ref().unwrap()["rollout.argoproj.io/revision"] == "3"
+        })
+        .await;
+    drive.promote_full().await;
+    let rollout = healthy(drive).await;
+    assert_eq!(current_image(&rollout), image("v3"));
+}
+
+async fn a_third_revision_supersedes_a_second_that_never_becomes_available(drive: &Drive<'_>, replicas: i32) {
+    deployed(drive, replicas, endless()).await;
+    drive.set_image("never").await;
+    drive
+        .world
+        .until("the second revision has pods", |rollout| {
+            let status = rollout.status();
+            status.current_pod_hash() != status.stable_rs() && status.updated_replicas.unwrap_or(0) > 0
+        })
+        .await;
+    drive.set_image("v3").await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    let rollout = healthy(drive).await;
+    assert_eq!(current_image(&rollout), image("v3"));
+}
+
+async fn an_image_that_never_becomes_ready_runs_into_the_deadline(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["progressDeadlineSeconds"] = json!(3);
+    drive.create(manifest).await;
+    healthy(drive).await;
+    drive.set_image("never").await;
+    let rollout = drive.world.until("Degraded", is(RolloutPhase::Degraded)).await;
+    let progressing = rollout.status().condition(&ConditionType::Progressing).unwrap();
+    assert_eq!(progressing.reason, "ProgressDeadlineExceeded");
+    drive.set_image("v3").await;
+    paused_at(drive, 1).await;
+}
+
+async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
+    use k8s_openapi::api::apps::v1::ReplicaSet;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Api;
+    use kube::api::{DeleteParams, ListParams};
+    for params in [DeleteParams::background(), DeleteParams::foreground()] {
+        deployed(drive, replicas, endless()).await;
+        drive.world.rollouts().delete("web", &params).await.unwrap();
+        let sets: Api<ReplicaSet> = Api::namespaced(drive.world.client.clone(), &drive.world.namespace);
+        let pods: Api<Pod> = Api::namespaced(drive.world.client.clone(), &drive.world.namespace);
+        let gone = async {
+            loop {
+                let all = ListParams::default();
+                let left =
+                    sets.list(&all).await.unwrap().items.len() + pods.list(&all).await.unwrap().items.len();
+                if left == 0 && drive.world.rollouts().get_opt("web").await.unwrap().is_none() {
+                    return;
+                }
+                rolloutd::clock::real_sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("everything is gone");
+    }
+}

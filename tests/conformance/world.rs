@@ -1,0 +1,207 @@
+//! A namespace with a control plane of its own, on one of the two clusters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Namespace};
+use kube::api::{ListParams, PostParams};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
+use rolloutd::apiserver::{self, ApiServer};
+use rolloutd::clock::Clock;
+use rolloutd::crd::{self, Rollout};
+use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
+use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
+use rolloutd::telemetry::Metrics;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::history::History;
+use crate::kubernetes::{self, Kubernetes};
+
+/// How long anything may take to come about, in the clock of the cluster that runs: generous, since machines are shared.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub history: History,
+    control_plane: ControlPlane,
+    embedded: Option<Embedded>,
+}
+
+/// What only the embedded cluster has.
+pub struct Embedded {
+    pub api: ApiServer,
+    pub clock: Clock,
+    _simcluster: SimCluster,
+}
+
+struct Kube {
+    clients: Vec<(Part, Client)>,
+}
+
+impl Connect for Kube {
+    fn client(&self, part: Part) -> Client {
+        self.clients.iter().find(|(of, _)| *of == part).expect("a client for each part").1.clone()
+    }
+}
+
+async fn real_cluster() -> Option<Arc<Kubernetes>> {
+    static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
+    let prepare = || async {
+        let kubernetes = kubernetes::shared().await?;
+        let client = kubernetes.client("simcluster").await.expect("a client");
+        install_crds(&client).await;
+        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        Some((kubernetes, simcluster))
+    };
+    PREPARED.get_or_init(prepare).await.as_ref().map(|(kubernetes, _)| Arc::clone(kubernetes))
+}
+
+fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config {
+    let never = Rule {
+        image: ImageMatch::Contains(":never".to_owned()),
+        start_up: None,
+        outcome: Outcome::NeverReady,
+    };
+    let behaviour = Behaviour {
+        start_up: Duration::from_millis(50),
+        termination: Duration::from_millis(20),
+        rules: vec![never],
+        ..Behaviour::default()
+    };
+    simcluster::Config { clock, behaviour, seed: 1, namespaces }
+}
+
+async fn install_crds(client: &Client) {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in crd::definitions() {
+        api.create(&PostParams::default(), &definition).await.expect("the CRD is accepted");
+        let established = kube::runtime::conditions::is_crd_established();
+        tokio::time::timeout(DEADLINE, await_condition(api.clone(), &definition.name_any(), established))
+            .await
+            .expect("the CRD is established in time")
+            .expect("the watch works");
+    }
+}
+
+impl World {
+    /// A world on the real API server; `None` where there is none.
+    pub async fn real() -> Option<Self> {
+        let kubernetes = real_cluster().await?;
+        let mut clients = Vec::new();
+        for part in Part::ALL {
+            clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
+        }
+        let client = kubernetes.client("test").await.expect("a client");
+        Some(Self::start(client, &Kube { clients }, Clock::wall()).await)
+    }
+
+    /// A world on an embedded cluster of its own; for a runtime whose time is paused.
+    pub async fn embedded() -> Self {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
+        let api = ApiServer::new(apiserver::Config::new(clock.clone()));
+        let client = api.client("test");
+        install_crds(&client).await;
+        let simcluster = SimCluster::start(
+            api.client("simcluster"),
+            simcluster_config(clock.clone(), Namespaces::Managed),
+        );
+        let connect =
+            Kube { clients: Part::ALL.into_iter().map(|part| (part, api.client(part.agent()))).collect() };
+        let world = Self::start(client, &connect, clock.clone()).await;
+        Self { embedded: Some(Embedded { api, clock, _simcluster: simcluster }), ..world }
+    }
+
+    async fn start(client: Client, connect: &dyn Connect, clock: Clock) -> Self {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace: Namespace =
+            serde_json::from_value(json!({ "metadata": { "generateName": "conformance-" } })).unwrap();
+        let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
+        let history = History::follow(&client, &namespace).await;
+        let options = Options {
+            clock,
+            metrics: Metrics::default(),
+            instance_id: String::new(),
+            namespace: Some(namespace.clone()),
+            reconcile: Reconcile::All,
+            election: Election::Undisputed,
+            threads: 10,
+        };
+        let control_plane = ControlPlane::start(connect, &options);
+        Self { client, namespace, history, control_plane, embedded: None }
+    }
+
+    /// Stops, and checks the properties of everything that was written.
+    pub async fn finish(self) {
+        self.control_plane.stop().await;
+        self.history.check();
+    }
+
+    /// What only the embedded cluster has.
+    pub fn cluster(&self) -> &Embedded {
+        self.embedded.as_ref().expect("this world is an embedded one")
+    }
+
+    pub fn rollouts(&self) -> Api<Rollout> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The rollout's version.
+    pub async fn version(&self) -> u64 {
+        let rollout = self.rollouts().get_metadata("web").await.expect("it exists");
+        rollout.resource_version().and_then(|version| version.parse().ok()).expect("a number")
+    }
+
+    /// Waits until the rollout is as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Rollout) -> bool) -> Rollout {
+        let condition = |rollout: Option<&Rollout>| rollout.is_some_and(&wanted);
+        match tokio::time::timeout(DEADLINE, await_condition(self.rollouts(), "web", condition)).await {
+            Ok(Ok(Some(rollout))) => rollout,
+            Ok(other) => panic!("waiting for {what}: {other:?}"),
+            Err(_) => {
+                let rollout = self.rollouts().get_opt("web").await;
+                panic!("never came about: {what}\n{rollout:#?}\n{:#?}", self.events().await)
+            }
+        }
+    }
+
+    /// The rollout's events, oldest first, as `Reason: message`.
+    pub async fn events(&self) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut events = api.list(&ListParams::default()).await.expect("events are listed").items;
+        events.retain(|event| event.involved_object.kind.as_deref() == Some("Rollout"));
+        events.sort_by_key(ResourceExt::name_any);
+        events
+            .into_iter()
+            .map(|event| {
+                format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+/// The image of a version.
+pub fn image(version: &str) -> String {
+    format!("registry.test/web:{version}")
+}
+
+/// A manifest of the rollout `web`.
+pub fn manifest(replicas: i32, canary: Value) -> Value {
+    json!({
+        "apiVersion": crd::API_VERSION,
+        "kind": crd::KIND,
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": { "app": "web" } },
+            "strategy": { "canary": canary },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "web", "image": image("v1") }] },
+            },
+        },
+    })
+}
