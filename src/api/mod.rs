@@ -8,6 +8,7 @@
 //! `server_info`, `health` (the methods) · `mutation` (read, check, write) · `cluster` (requests to the API server). `convert`
 //! stands between messages and objects; `error` and `status` say what goes back when something is wrong.
 
+mod apply;
 mod cluster;
 mod convert;
 mod error;
@@ -17,6 +18,7 @@ mod kind;
 mod mask;
 mod mutation;
 mod name;
+mod not_yet;
 mod page;
 mod request_id;
 mod rollouts;

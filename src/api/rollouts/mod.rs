@@ -6,7 +6,6 @@ mod change;
 mod create;
 mod delete;
 mod image;
-mod not_yet;
 mod promote;
 mod read;
 mod rollback;
@@ -21,6 +20,8 @@ mod watch_tree;
 use std::sync::Arc;
 
 use super::Context;
+use super::error::Error;
+use crate::pb::v1::{ApplyManifestRequest, ApplyManifestResponse};
 
 /// The rollout service.
 #[derive(Clone)]
@@ -31,5 +32,10 @@ pub(super) struct Rollouts {
 impl Rollouts {
     pub(super) fn new(context: Arc<Context>) -> Self {
         Self { context }
+    }
+
+    /// ApplyManifest.
+    async fn apply(&self, request: ApplyManifestRequest) -> Result<ApplyManifestResponse, Error> {
+        self.context.apply(request).await
     }
 }

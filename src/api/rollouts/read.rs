@@ -4,9 +4,10 @@ use super::super::convert::Record;
 use super::super::error::Error;
 use super::super::kind::ROLLOUT;
 use super::super::name;
+use super::super::not_yet;
 use super::super::page::Page;
 use super::super::selector::Selector;
-use super::{Rollouts, not_yet};
+use super::Rollouts;
 use crate::pb::v1;
 use crate::store::Key;
 

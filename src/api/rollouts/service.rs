@@ -6,8 +6,8 @@ use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::Rollouts;
-use super::not_yet::NotYet as _;
 use crate::api::error::Error;
+use crate::api::not_yet::NotYet as _;
 use crate::pb::v1::rollout_service_server::RolloutService;
 use crate::pb::v1::{
     AbortRolloutRequest, AbortRolloutResponse, ApplyManifestRequest, ApplyManifestResponse,
@@ -119,8 +119,7 @@ impl RolloutService for Rollouts {
     }
 
     async fn apply_manifest(&self, request: Request<ApplyManifestRequest>) -> Answer<ApplyManifestResponse> {
-        let _ = request;
-        Err(Status::unimplemented(""))
+        mutation!(self, request, apply)
     }
 
     async fn set_rollout_image(

@@ -8,8 +8,9 @@ use super::super::error::Error;
 use super::super::mask;
 use super::super::mutation::{Mutation, Subject};
 use super::super::name;
+use super::super::not_yet;
+use super::Rollouts;
 use super::change::{check, difference};
-use super::{Rollouts, not_yet};
 use crate::pb::v1;
 
 impl Rollouts {

@@ -1,7 +1,7 @@
 //! What the contract has and this version does not do yet. It is refused by name, never ignored.
 
-use super::super::error::Error;
-use super::super::status::Reason;
+use super::error::Error;
+use super::status::Reason;
 use crate::pb::v1::{
     DiffRevisionsRequest, ExplainRolloutRequest, GetRevisionRequest, ListRevisionsRequest,
     ListRolloutActivityRequest, PlanRolloutRequest, RestartRolloutRequest, SetRolloutMetadataRequest,
@@ -11,7 +11,7 @@ use crate::pb::v1::{
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Refuses a request that sets a field which is not acted on yet; `given` are those fields, with whether they are set.
-pub(in crate::api) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
+pub(super) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
     let Some((field, _)) = given.iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
     let message =
         format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
