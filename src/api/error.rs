@@ -141,6 +141,7 @@ impl Error {
     }
 
     /// The sentence.
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.0.message
     }

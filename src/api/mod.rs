@@ -25,6 +25,7 @@ mod rollouts;
 mod rpc;
 mod selector;
 mod serve;
+mod server_info;
 mod status;
 
 use std::sync::Arc;
@@ -39,13 +40,17 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::clock::Clock;
 use crate::lease::Leadership;
 use crate::pb;
+use crate::pb::v1::rollout_service_server::RolloutServiceServer;
+use crate::pb::v1::server_service_server::ServerServiceServer;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use cluster::Cluster;
 use error::Error;
 use health::Health;
 use request_id::RequestIds;
+use rollouts::Rollouts;
 use rpc::Gate;
+use server_info::Server;
 use status::Reason;
 
 /// What the services are made from.
@@ -169,7 +174,12 @@ impl Api {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let decodes = "descriptor sets that the build wrote decode";
+        let limit = self.context.limits.max_message_bytes;
+        let rollouts = Rollouts::new(Arc::clone(&self.context));
+        let server = Server::new(Arc::clone(&self.context));
         let routes = Routes::new(HealthServer::new(Health::new(Arc::clone(&self.context))))
+            .add_service(RolloutServiceServer::new(rollouts).max_decoding_message_size(limit))
+            .add_service(ServerServiceServer::new(server).max_decoding_message_size(limit))
             .add_service(reflection().build_v1().expect(decodes))
             .add_service(reflection().build_v1alpha().expect(decodes));
         let gate = axum::middleware::from_fn_with_state(self.gate.clone(), rpc::pass);

@@ -21,7 +21,7 @@ mod value;
 
 pub(super) use fault::{Fault, Faults};
 pub(super) use rollout::{Record, manifest, user_annotations};
-pub(super) use value::{struct_to_json, timestamp};
+pub(super) use value::timestamp;
 
 use crate::validate::Path;
 

@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::super::mutation::{Mutation, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
-use super::change::{Standard, standard};
+use super::change::standard;
 use crate::crd::{CanaryStrategy, RolloutStatus, StepAction, Strategy};
 use crate::pb::v1;
 use v1::promote_rollout_request::{From as Seen, Target};

@@ -18,7 +18,6 @@ use axum::response::Response;
 use http::HeaderMap;
 use opentelemetry::propagation::Extractor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tonic::Code;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
