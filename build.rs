@@ -17,7 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("rolloutd.v1.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_well_known_types(false).compile_fds(descriptors)?;
+    // Maps in key order: the same message has the same bytes, which request ids and page tokens compare.
+    let config = tonic_prost_build::configure().compile_well_known_types(false).btree_map(".");
+    config.compile_fds(descriptors)?;
     println!("cargo:rustc-env=ROLLOUTD_COMMIT={}", commit());
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! - L0 [`clock`], [`crd`], [`hash`], [`pod_template`]
 //! - L5 [`apiserver`], [`simcluster`]
 
+pub mod api;
 pub mod apiserver;
 pub mod clock;
 pub mod crd;
