@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Error;
+use crate::validate;
 
 /// Requirements on labels, all of which must hold; none selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,9 +116,9 @@ type Words = std::iter::Peekable<std::vec::IntoIter<Word>>;
 
 fn requirement(words: &mut Words) -> Result<Requirement, String> {
     if words.next_if_eq(&Word::Symbol("!")).is_some() {
-        return Ok(Requirement { key: text(words, "a label's key")?, test: Test::Absent });
+        return Ok(Requirement { key: key(words)?, test: Test::Absent });
     }
-    let key = text(words, "a label's key")?;
+    let key = key(words)?;
     let test = match words.peek() {
         None | Some(Word::Symbol(",")) => Test::Exists,
         Some(Word::Symbol(symbol @ ("=" | "==" | "!=" | ">" | "<"))) => {
@@ -147,11 +148,24 @@ fn comparison(symbol: &str, value: String) -> Result<Test, String> {
     })
 }
 
-/// A value, which may be empty.
+/// A key that a label can have.
+fn key(words: &mut Words) -> Result<String, String> {
+    let key = text(words, "a label's key")?;
+    match validate::key_rule(&key) {
+        Some(rule) => Err(format!("{key:?} is no label's key: {rule}")),
+        None => Ok(key),
+    }
+}
+
+/// A value that a label can have, which may be empty.
 fn value(words: &mut Words) -> Result<String, String> {
-    match words.peek() {
-        None | Some(Word::Symbol("," | ")")) => Ok(String::new()),
-        _ => text(words, "a value"),
+    let value = match words.peek() {
+        None | Some(Word::Symbol("," | ")")) => return Ok(String::new()),
+        _ => text(words, "a value")?,
+    };
+    match validate::value_rule(&value) {
+        Some(rule) => Err(format!("{value:?} is no label's value: {rule}")),
+        None => Ok(value),
     }
 }
 
@@ -229,7 +243,7 @@ mod tests {
     fn what_is_no_selector_is_refused_with_a_reason() {
         for text in [
             ",", "a,", "a,,b", "=b", "a=b=c", "a in", "a in (", "a in b", "a in (b", "a b", "!", "!!a",
-            "a>b", "a=b;c", "ä", "(a)", "a)",
+            "a>b", "a=b;c", "ä", "(a)", "a)", "-a=b", "a/b/c", "!a/b/c", "a=-b", "a in (b, c/d)",
         ] {
             let error = Selector::parse(text).unwrap_err();
             assert!(error.message().starts_with("label_selector: "), "{text}");

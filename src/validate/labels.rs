@@ -66,7 +66,7 @@ pub(super) fn labels(labels: Option<&BTreeMap<String, String>>, path: &Path) -> 
 
 /// The rule that a label or annotation key breaks, if any (a qualified name: an optional DNS subdomain, a slash, a name).
 #[must_use]
-pub(super) fn key_rule(key: &str) -> Option<&'static str> {
+pub fn key_rule(key: &str) -> Option<&'static str> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
@@ -82,7 +82,7 @@ pub(super) fn key_rule(key: &str) -> Option<&'static str> {
 
 /// The rule that a label's value breaks, if any.
 #[must_use]
-pub(super) fn value_rule(value: &str) -> Option<&'static str> {
+pub fn value_rule(value: &str) -> Option<&'static str> {
     let is_value = value.is_empty() || (value.len() <= NAME_MAX && is_bounded_word(value));
     (!is_value).then_some(
         "must be empty or at most 63 alphanumeric characters, '-', '_' or '.', starting and ending with an alphanumeric character",

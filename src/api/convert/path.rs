@@ -34,8 +34,10 @@ pub(in crate::api) fn in_messages(stored: &Path) -> String {
         rest = after;
         shown = match first {
             Segment::Field(field) if opaque => shown.field(field.clone()),
-            // The strategies stand beside the other fields of the spec.
-            Segment::Field(field) if field == "strategy" && shown.segments().len() == 2 => shown,
+            // The strategies stand beside the other fields of the spec; together they are the oneof `strategy`.
+            Segment::Field(field) if field == "strategy" && shown.segments().len() == 2 && !after.is_empty() => {
+                shown
+            }
             // In messages, labels and annotations belong to the rollout itself.
             Segment::Field(field) if field == "metadata" && shown.segments().len() == 1 => shown,
             Segment::Field(field) => {
@@ -123,7 +125,7 @@ mod tests {
         let template = Path::root("spec").field("template");
         for (stored, shown) in [
             (canary.field("steps").index(2).field("setWeight"), "rollout.spec.canary.steps[2].set_weight"),
-            (Path::root("spec").field("strategy"), "rollout.spec"),
+            (Path::root("spec").field("strategy"), "rollout.spec.strategy"),
             (Path::root("spec").field("restartAt"), "rollout.spec.restart_time"),
             (
                 Path::root("spec").fields(&["strategy", "blueGreen", "activeService"]),

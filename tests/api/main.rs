@@ -1,0 +1,15 @@
+//! The API as its clients see it: a tonic client against the services over an embedded cluster.
+//!
+//! Most of it runs within the process and in virtual time; `serving` speaks over TCP. No worker runs: what a controller would
+//! have written, each test writes itself, except in `moving`, where a whole control plane does.
+
+
+mod bad_input;
+mod create;
+mod delete;
+mod expect;
+mod promote;
+mod reads;
+mod update;
+mod verbs;
+mod world;

@@ -1,0 +1,393 @@
+//! SetRolloutImage, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout and ScaleRollout.
+
+use rolloutd::crd::keys;
+use rolloutd::pb::v1;
+use serde_json::{Value, json};
+use tonic::{Code, Response, Status};
+use v1::set_rollout_image_request::ContainerImage;
+
+use crate::expect::refused;
+use crate::world::{World, malformed, manifest, name, updating};
+
+/// A verb with the fields that all verbs share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    SetImage,
+    Pause,
+    Resume,
+    Abort,
+    Retry,
+    Rollback,
+    Scale,
+    Promote,
+}
+
+/// The standard fields of a verb.
+#[derive(Clone, Debug, Default)]
+struct Standard {
+    name: String,
+    etag: String,
+    request_id: String,
+    validate_only: bool,
+    wait: Option<prost_types::Duration>,
+}
+
+fn about_web() -> Standard {
+    Standard { name: name("web"), ..Default::default() }
+}
+
+impl Verb {
+    const ALL: [Self; 8] = [
+        Self::SetImage,
+        Self::Pause,
+        Self::Resume,
+        Self::Abort,
+        Self::Retry,
+        Self::Rollback,
+        Self::Scale,
+        Self::Promote,
+    ];
+
+    /// Calls it, with whatever else it needs.
+    async fn call(self, world: &World, standard: Standard) -> Result<v1::Rollout, Status> {
+        let mut client = world.rollouts();
+        let Standard { name, etag, request_id, validate_only, wait } = standard;
+        macro_rules! call {
+            ($method:ident, $request:ident { $($more:tt)* }) => {{
+                let request = v1::$request { name, etag, request_id, validate_only, wait, $($more)* };
+                client.$method(request).await.map(|answer| answer.into_inner().rollout.expect("it is shown"))
+            }};
+        }
+        match self {
+            Self::SetImage => {
+                let image = ContainerImage { container: "web".to_owned(), image: "web:2".to_owned() };
+                call!(set_rollout_image, SetRolloutImageRequest { images: vec![image] })
+            }
+            Self::Pause => call!(pause_rollout, PauseRolloutRequest {}),
+            Self::Resume => call!(resume_rollout, ResumeRolloutRequest {}),
+            Self::Abort => call!(abort_rollout, AbortRolloutRequest {}),
+            Self::Retry => call!(retry_rollout, RetryRolloutRequest {}),
+            Self::Rollback => {
+                let from = v1::rollback_rollout_request::From { pod_template_hash: "canary".to_owned() };
+                call!(rollback_rollout, RollbackRolloutRequest { from: Some(from), to_revision: 0 })
+            }
+            Self::Scale => call!(scale_rollout, ScaleRolloutRequest { replicas: Some(9) }),
+            Self::Promote => {
+                let from = v1::promote_rollout_request::From {
+                    pod_template_hash: "canary".to_owned(),
+                    step_index: Some(1),
+                };
+                let target = v1::promote_rollout_request::Target::Next(());
+                call!(promote_rollout, PromoteRolloutRequest { from: Some(from), target: Some(target) })
+            }
+        }
+    }
+
+    /// A rollout `web` that the verb changes.
+    async fn prepare(self, world: &World) {
+        world.in_the_middle("web", 1).await;
+        match self {
+            Self::Resume => {
+                world.patch("web", &json!({ "spec": { "paused": true } })).await;
+                world.seen("web", &json!({})).await;
+            }
+            Self::Retry => {
+                world.seen("web", &json!({ "abort": true, "pauseConditions": null })).await;
+            }
+            Self::Rollback => {
+                world.set_of("web", "stable", 1, "web:0").await;
+                world.set_of("web", "canary", 2, "web:1").await;
+            }
+            _ => {}
+        }
+    }
+
+    /// What it changes of the object, as a merge patch.
+    fn effect(self) -> Value {
+        match self {
+            Self::SetImage => json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:2" }] } } } }),
+            Self::Pause => json!({ "spec": { "paused": true } }),
+            Self::Resume => json!({ "spec": { "paused": false } }),
+            Self::Abort => json!({ "status": { "abort": true } }),
+            Self::Retry => json!({ "status": { "abort": false } }),
+            Self::Rollback => json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:0" }] } } } }),
+            Self::Scale => json!({ "spec": { "replicas": 9 } }),
+            Self::Promote => json!({ "status": { "pauseConditions": null } }),
+        }
+    }
+}
+
+impl World {
+    /// Stores a ReplicaSet that the rollout controls.
+    async fn set_of(&self, rollout: &str, hash: &str, revision: i64, image: &str) {
+        let owner = self.stored(rollout).await;
+        let labels = json!({ "app": rollout, keys::POD_TEMPLATE_HASH: hash });
+        self.store(&json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": format!("{rollout}-{hash}"), "namespace": "shop", "labels": labels,
+                "annotations": { keys::REVISION: revision.to_string() },
+                "ownerReferences": [{
+                    "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": rollout,
+                    "uid": owner["metadata"]["uid"], "controller": true,
+                }],
+            },
+            "spec": {
+                "replicas": 0,
+                "selector": { "matchLabels": labels },
+                "template": {
+                    "metadata": { "labels": labels },
+                    "spec": { "containers": [{ "name": "web", "image": image }] },
+                },
+            },
+        }))
+        .await;
+        self.until_sets(rollout, hash).await;
+    }
+
+    async fn until_sets(&self, rollout: &str, hash: &str) {
+        let key = rolloutd::store::Key::new("shop", format!("{rollout}-{hash}"));
+        while self.control_plane.store.sets.get(&key).is_none() {
+            rolloutd::clock::real_sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// An object without what the server counts.
+fn comparable(mut object: Value) -> Value {
+    for field in ["resourceVersion", "generation", "managedFields"] {
+        object["metadata"][field] = Value::Null;
+    }
+    object
+}
+
+/// A template without what the server completed.
+fn only_what_a_manifest_says(template: &Value) -> Value {
+    let container = &template["spec"]["containers"][0];
+    json!({
+        "metadata": template["metadata"],
+        "spec": { "containers": [{ "name": container["name"], "image": container["image"] }] },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_changes_its_field_and_nothing_else() {
+    for verb in Verb::ALL {
+        let world = World::new().await;
+        verb.prepare(&world).await;
+        let mut expected = world.stored("web").await;
+        let shown = verb.call(&world, about_web()).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+        json_patch::merge(&mut expected, &verb.effect());
+        let mut after = world.stored("web").await;
+        if verb == Verb::Rollback {
+            // A ReplicaSet's template is complete; a manifest's need not be.
+            let template = &mut after["spec"]["template"];
+            assert_eq!(template["spec"]["restartPolicy"], "Always");
+            *template = only_what_a_manifest_says(template);
+        }
+        assert_eq!(comparable(after.clone()), comparable(expected), "{verb:?}");
+        assert_eq!(after["metadata"]["generation"], shown.generation, "{verb:?} shows what is stored");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_can_be_validated_only() {
+    for verb in Verb::ALL {
+        let world = World::new().await;
+        verb.prepare(&world).await;
+        let standard = Standard { validate_only: true, ..about_web() };
+        let shown = world.untouched(verb.call(&world, standard)).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+        match verb {
+            Verb::Scale => assert_eq!(shown.spec.unwrap().replicas, Some(9)),
+            Verb::Pause => assert_eq!(shown.spec.unwrap().paused, Some(true)),
+            Verb::Abort => assert!(shown.status.unwrap().aborted),
+            Verb::Retry => assert!(!shown.status.unwrap().aborted),
+            Verb::Promote => assert!(shown.status.unwrap().pause_conditions.is_empty()),
+            Verb::SetImage | Verb::Rollback | Verb::Resume => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_verb_finds_what_is_not_there() {
+    let world = World::new().await;
+    for verb in Verb::ALL {
+        refused(verb.call(&world, about_web()).await.map(Response::new))
+            .is_not_found("rolloutd.dev/Rollout", &name("web"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_reads_its_standard_fields() {
+    let world = World::new().await;
+    world.in_the_middle("web", 1).await;
+    for verb in Verb::ALL {
+        let standard = Standard { name: "web".to_owned(), ..about_web() };
+        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new)).names_fields(&["name"]);
+        let standard = Standard { etag: "stale".to_owned(), ..about_web() };
+        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
+            .is(Code::Aborted, "ETAG_MISMATCH");
+        let standard = Standard { request_id: "no UUID".to_owned(), ..about_web() };
+        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
+            .names_fields(&["request_id"])
+            .says("no UUID");
+        let standard = Standard { wait: Some(prost_types::Duration::default()), ..about_web() };
+        let refusal = refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
+            .is(Code::Unimplemented, "NOT_IMPLEMENTED");
+        assert_eq!(refusal.metadata["field"], "wait");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_so_already_is_not_written_again() {
+    for verb in [Verb::SetImage, Verb::Pause, Verb::Resume, Verb::Abort, Verb::Retry, Verb::Rollback, Verb::Scale] {
+        let world = World::new().await;
+        verb.prepare(&world).await;
+        verb.call(&world, about_web()).await.unwrap();
+        world.settle().await;
+        if verb == Verb::Abort {
+            // The controller has begun.
+            world.seen("web", &json!({ "pauseConditions": null })).await;
+        }
+        world.untouched(verb.call(&world, about_web())).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn verbs_that_look_at_the_status_wait_until_it_is_of_this_spec() {
+    for verb in [Verb::Abort, Verb::Promote] {
+        let world = World::new().await;
+        verb.prepare(&world).await;
+        world.patch("web", &json!({ "spec": { "minReadySeconds": 2 } })).await;
+        let refusal = refused(world.untouched(verb.call(&world, about_web())).await.map(Response::new))
+            .is(Code::FailedPrecondition, "NOT_OBSERVED");
+        assert!(refusal.retry_after().is_some());
+        let details = tonic_types::StatusExt::get_error_details(&refusal.status);
+        assert_eq!(details.precondition_failure().unwrap().violations[0].subject, "status.observed_generation");
+
+        let late = async {
+            rolloutd::clock::real_sleep(std::time::Duration::from_secs(1)).await;
+            world.seen("web", &updating(1)).await;
+        };
+        let (answer, ()) = tokio::join!(verb.call(&world, about_web()), late);
+        answer.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_aborted_that_does_not_run() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    for status in [json!({ "currentPodHash": "a", "stableRS": "a" }), json!({ "currentPodHash": "a", "stableRS": null })] {
+        world.seen("web", &status).await;
+        refused(world.untouched(Verb::Abort.call(&world, about_web())).await.map(Response::new))
+            .is(Code::FailedPrecondition, "NOTHING_TO_ABORT");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sizes_are_checked() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    for (replicas, says) in [(None, "is required"), (Some(-1), "-1")] {
+        let request = v1::ScaleRolloutRequest { name: name("web"), replicas, ..Default::default() };
+        refused(world.untouched(world.rollouts().scale_rollout(request)).await)
+            .names_fields(&["replicas"])
+            .says(says);
+    }
+    let request = v1::ScaleRolloutRequest { name: name("web"), replicas: Some(0), ..Default::default() };
+    let scaled = world.rollouts().scale_rollout(request).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(scaled.spec.unwrap().replicas, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_are_set_in_all_containers_or_in_named_ones() {
+    let world = World::new().await;
+    let mut web = manifest("web");
+    web["spec"]["template"]["spec"] = json!({
+        "initContainers": [{ "name": "init", "image": "init:1" }],
+        "containers": [{ "name": "web", "image": "web:1" }, { "name": "side", "image": "side:1" }],
+    });
+    world.store(&web).await;
+    let images = || async {
+        let stored = world.stored("web").await;
+        let spec = &stored["spec"]["template"]["spec"];
+        [&spec["initContainers"][0], &spec["containers"][0], &spec["containers"][1]]
+            .map(|container| container["image"].as_str().unwrap().to_owned())
+    };
+    for (given, expected) in [
+        (&[("init", "init:2"), ("side", "side:2")][..], ["init:2", "web:1", "side:2"]),
+        (&[("*", "all:3")], ["all:3", "all:3", "all:3"]),
+        (&[("*", "all:4"), ("web", "web:4")], ["all:4", "web:4", "all:4"]),
+    ] {
+        let images_given = given
+            .iter()
+            .map(|(container, image)| ContainerImage { container: (*container).to_owned(), image: (*image).to_owned() });
+        let request = v1::SetRolloutImageRequest {
+            name: name("web"),
+            images: images_given.collect(),
+            ..Default::default()
+        };
+        world.rollouts().set_rollout_image(request).await.unwrap();
+        assert_eq!(images().await, expected);
+    }
+    let request = v1::SetRolloutImageRequest { name: name("web"), ..Default::default() };
+    refused(world.untouched(world.rollouts().set_rollout_image(request)).await).names_fields(&["images"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_needs_to_say_what_it_leaves() {
+    let world = World::new().await;
+    Verb::Rollback.prepare(&world).await;
+    let undo = |hash: &str, to_revision| v1::RollbackRolloutRequest {
+        name: name("web"),
+        from: Some(v1::rollback_rollout_request::From { pod_template_hash: hash.to_owned() }),
+        to_revision,
+        ..Default::default()
+    };
+    refused(world.untouched(world.rollouts().rollback_rollout(undo("other", 1))).await)
+        .is(Code::FailedPrecondition, "STALE_HASH")
+        .says("\"canary\"");
+    refused(world.untouched(world.rollouts().rollback_rollout(undo("", 1))).await)
+        .names_fields(&["from.pod_template_hash"]);
+    refused(world.untouched(world.rollouts().rollback_rollout(undo("canary", -1))).await)
+        .names_fields(&["to_revision"]);
+    let without = v1::RollbackRolloutRequest { from: None, ..undo("", 0) };
+    refused(world.untouched(world.rollouts().rollback_rollout(without)).await)
+        .names_fields(&["from.pod_template_hash"]);
+    let missing = refused(world.untouched(world.rollouts().rollback_rollout(undo("canary", 8))).await);
+    assert_eq!(missing.is(Code::NotFound, "REVISION_NOT_FOUND").metadata["revisions"], "2, 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_lives_elsewhere_is_changed_there() {
+    let world = World::new().await;
+    let mut web = manifest("web");
+    let spec = web["spec"].as_object_mut().unwrap();
+    spec.remove("template");
+    spec.insert(
+        "workloadRef".to_owned(),
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" }),
+    );
+    world.store(&web).await;
+    world.seen("web", &updating(1)).await;
+    for verb in [Verb::SetImage, Verb::Rollback] {
+        refused(world.untouched(verb.call(&world, about_web())).await.map(Response::new))
+            .is(Code::FailedPrecondition, "TEMPLATE_ELSEWHERE")
+            .says("Deployment \"web\"");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_is_left_alone_by_every_verb() {
+    let world = World::new().await;
+    world.in_the_middle("web", 1).await;
+    world.patch("web", &malformed()).await;
+    for verb in Verb::ALL {
+        refused(world.untouched(verb.call(&world, about_web())).await.map(Response::new))
+            .is(Code::FailedPrecondition, "MALFORMED_OBJECT")
+            .says("3000000000")
+            .says("mend it by ApplyManifest");
+    }
+}
