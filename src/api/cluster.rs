@@ -21,6 +21,9 @@ pub(super) const FIELD_MANAGER: &str = "rolloutd";
 /// How long the API server may take for one request: longer than a healthy one ever does, shorter than a caller waits.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What the API server writes for the path of a remark about the object as a whole.
+const NO_FIELD: &str = "<nil>";
+
 /// Whether a write is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -200,7 +203,9 @@ fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresou
             let causes = answer.and_then(|status| status.details.as_ref()).map(|details| &details.causes);
             let fault =
                 |cause: &kube::core::response::StatusCause| Fault::new(&*cause.field, &*cause.message);
-            let faults = causes.into_iter().flatten().map(fault).collect();
+            // A remark that some rules were not looked at bears no field.
+            let causes = causes.into_iter().flatten().filter(|cause| cause.field != NO_FIELD);
+            let faults = causes.map(fault).collect();
             Error::new(reason, said).about(resource).with_faults(faults)
         }
         Reason::AdmissionDenied | Reason::QuotaExceeded | Reason::ObjectTooLarge => {

@@ -53,7 +53,7 @@ pub(super) struct Subject {
 impl Subject {
     /// An object of kind Rollout.
     pub(super) fn new(object: Value) -> Self {
-        let decoded = Rollout::deserialize(&object).map_err(|error| error.to_string());
+        let decoded = Rollout::decode(&object).map_err(|why| why.to_string());
         let metadata = match &decoded {
             Ok(rollout) => rollout.metadata.clone(),
             Err(_) => ObjectMeta::deserialize(&object["metadata"]).unwrap_or_default(),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 mod analysis;
 mod blue_green;
 mod canary;
+mod decode;
 mod definitions;
 pub mod go_duration;
 mod int_or_string;
@@ -45,6 +46,7 @@ pub use canary::{
     DEFAULT_MAX_SURGE_AND_UNAVAILABLE, DEFAULT_SCALE_DOWN_DELAY_SECONDS, PingPongSpec, ProgressType,
     ReplicaProgressThreshold,
 };
+pub use decode::Malformed;
 pub use definitions::{definitions, definitions_yaml};
 pub use int_or_string::{IntOrString, NotAPercentage, Rounding};
 pub use metadata::{AnalysisRunMetadata, LabelSelector, LabelSelectorRequirement, PodTemplateMetadata};

@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for RolloutRecord {
         let OnlyMetadata { metadata } =
             OnlyMetadata::deserialize(&object).map_err(serde::de::Error::custom)?;
         // One object that cannot be decoded must not stop the watch of all others.
-        let decoded = serde_json::from_value(object).map(Arc::new).map_err(|error| error.to_string().into());
+        let decoded = Rollout::decode(&object).map(Arc::new).map_err(|why| why.to_string().into());
         Ok(Self { metadata, decoded })
     }
 }

@@ -4,6 +4,8 @@
 //! have written, each test writes itself, except in `moving`, where a whole control plane does.
 
 
+mod apply;
+mod apply_refused;
 mod bad_input;
 mod create;
 mod delete;

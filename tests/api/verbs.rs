@@ -387,7 +387,7 @@ async fn a_malformed_object_is_left_alone_by_every_verb() {
     for verb in Verb::ALL {
         refused(world.untouched(verb.call(&world, about_web())).await.map(Response::new))
             .is(Code::FailedPrecondition, "MALFORMED_OBJECT")
-            .says("3000000000")
+            .says("spec.strategy.canary.maxSurge: invalid value: integer `3000000000`")
             .says("mend it by ApplyManifest");
     }
 }

@@ -188,6 +188,14 @@ impl World {
         }
     }
 
+    /// Applies a manifest, which must be accepted.
+    pub(crate) async fn apply(&self, manifest: &str) -> v1::ApplyManifestResponse {
+        let answer = self.rollouts().apply_manifest(apply_request(manifest)).await;
+        let answer = answer.unwrap_or_else(|status| panic!("{status:?}")).into_inner();
+        self.settle().await;
+        answer
+    }
+
     /// Every object that a request could have written, with its version.
     pub(crate) async fn versions(&self) -> BTreeMap<String, String> {
         let kinds = [
@@ -299,6 +307,15 @@ pub(crate) fn updating(step: i32) -> Value {
 /// A patch that the API server takes and after which the object cannot be decoded: its schema knows no bounds here.
 pub(crate) fn malformed() -> Value {
     json!({ "spec": { "strategy": { "canary": { "maxSurge": 3_000_000_000_i64 } } } })
+}
+
+/// A request to apply a manifest in namespace `shop`.
+pub(crate) fn apply_request(manifest: &str) -> v1::ApplyManifestRequest {
+    v1::ApplyManifestRequest {
+        parent: "namespaces/shop".to_owned(),
+        manifest: manifest.to_owned(),
+        ..Default::default()
+    }
 }
 
 /// The name of a rollout in namespace `shop`.

@@ -107,13 +107,16 @@ impl Lint<'_> {
             _ if schema["x-kubernetes-int-or-string"] == true => {
                 if !value.is_i64() && !value.is_u64() && !value.is_string() {
                     self.fault(path, format!("must be an integer or text, not {}", kind_of(value)));
+                } else if let Some(wanted) = out_of_form("int32", value) {
+                    self.fault(path, format!("must be {wanted}, not {}", kind_of(value)));
                 }
                 return;
             }
             Some(expected) => expected,
             None => return,
         };
-        if let Some(wanted) = mismatch(expected, value) {
+        let form = schema["format"].as_str().unwrap_or_default();
+        if let Some(wanted) = mismatch(expected, value).or_else(|| out_of_form(form, value)) {
             self.fault(path, format!("must be {wanted}, not {}", kind_of(value)));
             return;
         }
@@ -213,6 +216,23 @@ fn mismatch(expected: &str, value: &Value) -> Option<&'static str> {
     }
 }
 
+/// What a value of the right type must be, where it is too large, or no time.
+fn out_of_form(form: &str, value: &Value) -> Option<&'static str> {
+    match (form, value) {
+        ("int32", Value::Number(number)) => {
+            let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
+            (!fits).then_some("between -2147483648 and 2147483647")
+        }
+        ("int64", Value::Number(number)) => {
+            (!number.is_i64()).then_some("between -9223372036854775808 and 9223372036854775807")
+        }
+        ("date-time", Value::String(text)) => {
+            text.parse::<jiff::Timestamp>().is_err().then_some("a time such as 2026-01-31T12:00:00Z")
+        }
+        _ => None,
+    }
+}
+
 fn kind_of(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
@@ -301,6 +321,21 @@ mod tests {
             ),
             ("{ strategy: { blueGreen: {} } }", "[0].spec.strategy.blueGreen.activeService", "is required"),
             ("7", "[0].spec", "must be an object, not 7"),
+            (
+                "{ replicas: 3000000000 }",
+                "[0].spec.replicas",
+                "must be between -2147483648 and 2147483647, not 3000000000",
+            ),
+            (
+                "{ strategy: { canary: { maxSurge: 3000000000 } } }",
+                "[0].spec.strategy.canary.maxSurge",
+                "must be between -2147483648 and 2147483647, not 3000000000",
+            ),
+            (
+                "{ restartAt: yesterday }",
+                "[0].spec.restartAt",
+                "must be a time such as 2026-01-31T12:00:00Z, not the text \"yesterday\"",
+            ),
         ] {
             assert_eq!(findings(spec).faults, [Fault::new(field, description)], "{spec}");
         }

@@ -13,7 +13,6 @@ mod target;
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Context;
@@ -239,8 +238,8 @@ fn check(item: &Item, object: &Value) -> Result<(), Error> {
     if *item.kind != ROLLOUT {
         return Ok(());
     }
-    let rollout = Rollout::deserialize(object)
-        .map_err(|error| Error::field(item.document.place.clone(), error.to_string()))?;
+    let rollout =
+        Rollout::decode(object).map_err(|error| Error::field(item.document.at(&error.path), error.why))?;
     let violations = validate::rollout(&rollout);
     if violations.is_empty() {
         return Ok(());

@@ -1,7 +1,6 @@
 //! What the methods that change a rollout have in common: their requests' standard fields, their checks of a new spec, their
 //! answers.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::cluster::{Change, Mode};
@@ -64,7 +63,8 @@ impl Rollouts {
 
 /// Checks an object as it would be stored; the violations name fields of the messages.
 pub(super) fn check(object: &Value) -> Result<(), Error> {
-    let rollout = Rollout::deserialize(object).map_err(|error| Error::field("rollout", error.to_string()))?;
+    let rollout = Rollout::decode(object)
+        .map_err(|error| Error::field(path::in_messages(&path::parse(&error.path)), error.why))?;
     let violations = validate::rollout(&rollout);
     if violations.is_empty() {
         return Ok(());
