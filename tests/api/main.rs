@@ -12,6 +12,8 @@ mod delete;
 mod expect;
 mod promote;
 mod reads;
+mod trees;
 mod update;
 mod verbs;
+mod watches;
 mod world;

@@ -1,6 +1,5 @@
 //! SetRolloutImage, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout and ScaleRollout.
 
-use rolloutd::crd::keys;
 use rolloutd::pb::v1;
 use serde_json::{Value, json};
 use tonic::{Code, Response, Status};
@@ -95,8 +94,8 @@ impl Verb {
                 world.seen("web", &json!({ "abort": true, "pauseConditions": null })).await;
             }
             Self::Rollback => {
-                world.set_of("web", "stable", 1, "web:0").await;
-                world.set_of("web", "canary", 2, "web:1").await;
+                world.store_set("web", "stable", 1, "web:0").await;
+                world.store_set("web", "canary", 2, "web:1").await;
             }
             _ => {}
         }
@@ -113,43 +112,6 @@ impl Verb {
             Self::Rollback => json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:0" }] } } } }),
             Self::Scale => json!({ "spec": { "replicas": 9 } }),
             Self::Promote => json!({ "status": { "pauseConditions": null } }),
-        }
-    }
-}
-
-impl World {
-    /// Stores a ReplicaSet that the rollout controls.
-    async fn set_of(&self, rollout: &str, hash: &str, revision: i64, image: &str) {
-        let owner = self.stored(rollout).await;
-        let labels = json!({ "app": rollout, keys::POD_TEMPLATE_HASH: hash });
-        self.store(&json!({
-            "apiVersion": "apps/v1",
-            "kind": "ReplicaSet",
-            "metadata": {
-                "name": format!("{rollout}-{hash}"), "namespace": "shop", "labels": labels,
-                "annotations": { keys::REVISION: revision.to_string() },
-                "ownerReferences": [{
-                    "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": rollout,
-                    "uid": owner["metadata"]["uid"], "controller": true,
-                }],
-            },
-            "spec": {
-                "replicas": 0,
-                "selector": { "matchLabels": labels },
-                "template": {
-                    "metadata": { "labels": labels },
-                    "spec": { "containers": [{ "name": "web", "image": image }] },
-                },
-            },
-        }))
-        .await;
-        self.until_sets(rollout, hash).await;
-    }
-
-    async fn until_sets(&self, rollout: &str, hash: &str) {
-        let key = rolloutd::store::Key::new("shop", format!("{rollout}-{hash}"));
-        while self.control_plane.store.sets.get(&key).is_none() {
-            rolloutd::clock::real_sleep(std::time::Duration::from_millis(1)).await;
         }
     }
 }

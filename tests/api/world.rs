@@ -9,7 +9,7 @@ use kube::{Api as Objects, Client, ResourceExt as _};
 use rolloutd::api::{Api, Config, Limits, ServerFacts};
 use rolloutd::apiserver::{self, ApiServer};
 use rolloutd::clock::{self, Clock};
-use rolloutd::crd;
+use rolloutd::crd::{self, keys};
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::pb::v1::server_service_client::ServerServiceClient;
@@ -118,14 +118,20 @@ impl World {
         ServerServiceClient::new(self.api.router())
     }
 
-    /// Stores an object as kubectl create would.
+    /// Stores an object as kubectl create would, and waits until the caches show it.
     pub(crate) async fn store(&self, object: &Value) -> Value {
+        let stored = self.create(object).await;
+        self.settle().await;
+        stored
+    }
+
+    /// Stores an object as kubectl create would.
+    pub(crate) async fn create(&self, object: &Value) -> Value {
         let (group, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
         let namespace = object["metadata"]["namespace"].as_str();
         let objects = self.objects(group, kind, namespace);
         let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
         let stored = objects.create(&PostParams::default(), &object).await.expect("it is accepted");
-        self.settle().await;
         serde_json::to_value(stored).unwrap()
     }
 
@@ -186,6 +192,66 @@ impl World {
             Some(namespace) => Objects::namespaced_with(self.client.clone(), namespace, &resource),
             None => Objects::all_with(self.client.clone(), &resource),
         }
+    }
+
+    /// Stores a ReplicaSet that a rollout controls.
+    pub(crate) async fn store_set(&self, rollout: &str, hash: &str, revision: i64, image: &str) {
+        let labels = json!({ "app": rollout, keys::POD_TEMPLATE_HASH: hash });
+        let set = format!("{rollout}-{hash}");
+        let template = json!({
+            "metadata": { "labels": labels },
+            "spec": { "containers": [{ "name": "web", "image": image }] },
+        });
+        self.store(&json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": set, "namespace": "shop", "labels": labels,
+                "annotations": { keys::REVISION: revision.to_string() },
+                "ownerReferences": [controller(&self.stored(rollout).await)],
+            },
+            "spec": { "replicas": 0, "selector": { "matchLabels": labels }, "template": template },
+        }))
+        .await;
+        let key = Key::new("shop", set);
+        self.until(|| self.control_plane.store.sets.get(&key).is_some()).await;
+    }
+
+    /// Stores a pod of such a ReplicaSet, which crashes.
+    pub(crate) async fn store_pod(&self, rollout: &str, hash: &str) {
+        let labels = json!({ "app": rollout, keys::POD_TEMPLATE_HASH: hash });
+        let set = self.objects("apps/v1", "ReplicaSet", Some("shop")).get(&format!("{rollout}-{hash}")).await;
+        let pod = format!("{rollout}-{hash}-1");
+        self.store(&json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": pod, "namespace": "shop", "labels": labels,
+                "ownerReferences": [controller(&serde_json::to_value(set.unwrap()).unwrap())],
+            },
+            "spec": { "nodeName": "node", "containers": [{ "name": "web", "image": "web:1" }] },
+        }))
+        .await;
+        let waiting = json!({ "reason": "CrashLoopBackOff", "message": "back-off 5m0s" });
+        let container = json!({
+            "name": "web", "image": "web:1", "imageID": "", "ready": false, "restartCount": 3,
+            "state": { "waiting": waiting },
+        });
+        let status = json!({ "status": { "phase": "Running", "containerStatuses": [container] } });
+        let pods = self.objects("v1", "Pod", Some("shop"));
+        pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        let key = Key::new("shop", pod);
+        let shown = || self.control_plane.store.pods.get(&key).is_some_and(|pod| pod.phase == "Running");
+        self.until(shown).await;
+    }
+
+    async fn until(&self, condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                clock::real_sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the caches catch up");
     }
 
     /// Applies a manifest, which must be accepted.
@@ -258,8 +324,16 @@ impl World {
 
     /// Whether the caches hold a rollout at all: those of other instance ids they do not.
     fn is_served(&self, rollout: &DynamicObject) -> bool {
-        !rollout.labels().contains_key(crd::keys::CONTROLLER_INSTANCE_ID)
+        !rollout.labels().contains_key(keys::CONTROLLER_INSTANCE_ID)
     }
+}
+
+/// The reference by which an object controls another.
+fn controller(owner: &Value) -> Value {
+    json!({
+        "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"], "controller": true,
+    })
 }
 
 /// Installs the CRDs and creates the namespace `shop`.
