@@ -11,6 +11,9 @@ use crate::api::error::Error;
 /// How many objects one request may apply: each costs three requests to the cluster.
 const MOST_OBJECTS: usize = 200;
 
+/// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 128).
+const DEEPEST: usize = 64;
+
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Document {
@@ -64,6 +67,7 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Error> {
     let options = serde_saphyr::options! {
         // 0644 is 420, as for kubectl: modes of volumes are written so.
         legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
     };
     let mut reader = manifest.as_bytes();
     let mut values = Vec::new();

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::Rollouts;
@@ -26,6 +27,8 @@ use crate::pb::v1::{
 };
 
 type Answer<A> = Result<Response<A>, Status>;
+/// On the heap: requests and what is made of them are large, and would stand on the stack once for each caller.
+type Run<A> = Pin<Box<dyn Future<Output = Result<A, Error>> + Send>>;
 type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
 fn answer<A>(outcome: Result<A, Error>) -> Answer<A> {
@@ -41,25 +44,16 @@ where
 }
 
 impl Rollouts {
-    /// Carries a mutation out once for each request id; always, when it has none.
-    async fn once<Q, A, F>(
-        &self,
-        id: String,
-        method: &'static str,
-        request: Q,
-        run: impl FnOnce(Self, Q) -> F,
-    ) -> Answer<A>
+    /// Carries a mutation out once for each request id; always, when it has none. `run` is its carrying out, and `encoded` the
+    /// request where it has an id.
+    async fn once<A>(&self, id: &str, method: &'static str, encoded: Vec<u8>, run: Run<A>) -> Answer<A>
     where
-        Q: prost::Message,
         A: prost::Message + Default + 'static,
-        F: Future<Output = Result<A, Error>> + Send + 'static,
     {
         if id.is_empty() {
-            return answer(run(self.clone(), request).await);
+            return answer(run.await);
         }
-        let encoded = request.encode_to_vec();
-        let run = run(self.clone(), request);
-        answer(self.context.request_ids.once(&id, method, encoded, run).await)
+        answer(self.context.request_ids.once(id, method, encoded, run).await)
     }
 }
 
@@ -67,8 +61,11 @@ impl Rollouts {
 macro_rules! mutation {
     ($self:ident, $request:ident, $run:ident) => {{
         let request = $request.into_inner();
-        let carry_out = |service: Self, request| async move { service.$run(request).await };
-        $self.once(request.request_id.clone(), stringify!($run), request, carry_out).await
+        let id = request.request_id.clone();
+        let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
+        let service = $self.clone();
+        let run = Box::pin(async move { service.$run(request).await });
+        $self.once(&id, stringify!($run), encoded, run).await
     }};
 }
 
@@ -115,7 +112,7 @@ impl RolloutService for Rollouts {
     }
 
     async fn delete_rollout(&self, request: Request<DeleteRolloutRequest>) -> Answer<DeleteRolloutResponse> {
-        answer(self.delete(request.into_inner()).await)
+        mutation!(self, request, delete)
     }
 
     async fn apply_manifest(&self, request: Request<ApplyManifestRequest>) -> Answer<ApplyManifestResponse> {
