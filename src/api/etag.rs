@@ -88,7 +88,7 @@ mod tests {
             |object: &mut Value| object["spec"]["replicas"] = json!(5),
             |object: &mut Value| object["metadata"]["resourceVersion"] = json!("8"),
             |object: &mut Value| {
-                object["metadata"]["annotations"] = json!({ "rollout.argoproj.io/revision": "2" })
+                object["metadata"]["annotations"] = json!({ "rollout.argoproj.io/revision": "2" });
             },
             |object: &mut Value| object["spec"]["template"] = json!({ "a": null, "b": [1, 2] }),
         ] {

@@ -166,7 +166,6 @@ impl Api {
     }
 
     /// All services with everything around them, for a server of HTTP/2 or for callers within the process.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         let reflection = || {
             tonic_reflection::server::Builder::configure()

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::digest;
 use tokio::time::Instant;
 
+use super::convert::Fault;
 use super::error::Error;
 use super::status::Reason;
 
@@ -91,10 +92,11 @@ impl RequestIds {
         inner.drop_old();
         match inner.by_id.get(id) {
             Some(slot) if slot.digest == digest => Ok(Arc::clone(slot)),
-            Some(_) => Err(Error::new(
-                Reason::RequestIdReused,
-                format!("request_id {id} was used for another request; use a new one for each"),
-            )),
+            Some(_) => {
+                let message = format!("{id} was used for another request; use a new one for each");
+                let error = Error::new(Reason::RequestIdReused, format!("request_id: {message}"));
+                Err(error.with_faults(vec![Fault::new("request_id", message)]))
+            }
             None => {
                 let slot = Arc::new(Slot { digest, answer: tokio::sync::Mutex::default() });
                 inner.by_id.insert(id.to_owned(), Arc::clone(&slot));

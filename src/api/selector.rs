@@ -242,8 +242,28 @@ mod tests {
     #[test]
     fn what_is_no_selector_is_refused_with_a_reason() {
         for text in [
-            ",", "a,", "a,,b", "=b", "a=b=c", "a in", "a in (", "a in b", "a in (b", "a b", "!", "!!a",
-            "a>b", "a=b;c", "ä", "(a)", "a)", "-a=b", "a/b/c", "!a/b/c", "a=-b", "a in (b, c/d)",
+            ",",
+            "a,",
+            "a,,b",
+            "=b",
+            "a=b=c",
+            "a in",
+            "a in (",
+            "a in b",
+            "a in (b",
+            "a b",
+            "!",
+            "!!a",
+            "a>b",
+            "a=b;c",
+            "ä",
+            "(a)",
+            "a)",
+            "-a=b",
+            "a/b/c",
+            "!a/b/c",
+            "a=-b",
+            "a in (b, c/d)",
         ] {
             let error = Selector::parse(text).unwrap_err();
             assert!(error.message().starts_with("label_selector: "), "{text}");

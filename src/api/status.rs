@@ -35,6 +35,8 @@ macro_rules! reasons {
 reasons! {
     /// A field of the request breaks a rule.
     InvalidField = "INVALID_FIELD" => InvalidArgument,
+    /// The request is no message of the method's type, or nested too deeply.
+    InvalidMessage = "INVALID_MESSAGE" => InvalidArgument,
     /// The API server found the object invalid.
     InvalidObject = "INVALID_OBJECT" => InvalidArgument,
     /// A request id was used before, with another body.
@@ -118,9 +120,9 @@ pub(super) fn of_kubernetes(error: &kube::Error) -> Reason {
 fn of_answer(code: u16, reason: &str, message: &str) -> Reason {
     match (code, reason) {
         (409, "AlreadyExists") => Reason::AlreadyExists,
-        (409, _) => Reason::Conflict,
+        (409 | 410, _) => Reason::Conflict,
         (400, _) if message.starts_with("admission webhook ") => Reason::AdmissionDenied,
-        (400, _) => Reason::InvalidObject,
+        (400 | 422, _) => Reason::InvalidObject,
         (401, _) => Reason::ClusterUnavailable,
         (403, _) if message.contains("exceeded quota") => Reason::QuotaExceeded,
         (403, _) if message.contains(" cannot ") => Reason::PermissionDenied,
@@ -131,9 +133,7 @@ fn of_answer(code: u16, reason: &str, message: &str) -> Reason {
         }
         (404, "NotFound") => Reason::NotFound,
         (404 | 405, _) => Reason::KindNotServed,
-        (410, _) => Reason::Conflict,
         (413, _) => Reason::ObjectTooLarge,
-        (422, _) => Reason::InvalidObject,
         (429, _) => Reason::ClusterBusy,
         (504, _) | (_, "Timeout") => Reason::DeadlineExceeded,
         (500.., _) => Reason::ClusterUnavailable,
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn every_reason_has_its_code() {
         let expected = "\
-            INVALID_FIELD InvalidArgument\nINVALID_OBJECT InvalidArgument\nREQUEST_ID_REUSED InvalidArgument\n\
+            INVALID_FIELD InvalidArgument\nINVALID_MESSAGE InvalidArgument\nINVALID_OBJECT InvalidArgument\nREQUEST_ID_REUSED InvalidArgument\n\
             OBJECT_TOO_LARGE InvalidArgument\nNOT_IMPLEMENTED Unimplemented\nNOT_FOUND NotFound\n\
             REVISION_NOT_FOUND NotFound\nALREADY_EXISTS AlreadyExists\nETAG_MISMATCH Aborted\nCONFLICT Aborted\n\
             STALE_HASH FailedPrecondition\nSTALE_STEP FailedPrecondition\nSTEP_NOT_AHEAD FailedPrecondition\n\

@@ -55,11 +55,11 @@ async fn a_manifest_creates_then_changes_nothing_then_configures() {
 #[tokio::test(start_paused = true)]
 async fn what_is_only_validated_is_shown_and_not_written() {
     let world = World::new().await;
-    let validate = |manifest: &str| v1::ApplyManifestRequest { validate_only: true, ..apply_request(manifest) };
-    for (manifest, expected) in [
-        (changed(&json!({})), Outcome::Created),
-        (format!("{SERVICE}---\n{TEMPLATE}"), Outcome::Created),
-    ] {
+    let validate =
+        |manifest: &str| v1::ApplyManifestRequest { validate_only: true, ..apply_request(manifest) };
+    for (manifest, expected) in
+        [(changed(&json!({})), Outcome::Created), (format!("{SERVICE}---\n{TEMPLATE}"), Outcome::Created)]
+    {
         let answer = world.untouched(world.rollouts().apply_manifest(validate(&manifest))).await.unwrap();
         let answer = answer.into_inner();
         assert!(answer.objects.iter().all(|object| object.outcome() == expected), "{answer:?}");
@@ -83,7 +83,10 @@ async fn a_field_that_neither_manifest_has_is_left_alone() {
     assert_eq!(outcome(&again), Outcome::Unchanged);
     world.apply(&changed(&json!({ "spec": { "replicas": null, "minReadySeconds": 4 } }))).await;
     let stored = world.stored("web").await;
-    assert_eq!((&stored["spec"]["replicas"], &stored["metadata"]["annotations"]["a"]), (&json!(11), &json!("b")));
+    assert_eq!(
+        (&stored["spec"]["replicas"], &stored["metadata"]["annotations"]["a"]),
+        (&json!(11), &json!("b"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +123,10 @@ async fn kubectl_finds_what_was_applied_here_and_the_other_way_round() {
     // And here, one that no longer says minReadySeconds.
     world.apply(&changed(&json!({ "spec": { "replicas": null } }))).await;
     let stored = world.stored("web").await;
-    assert_eq!((&stored["spec"]["minReadySeconds"], &stored["spec"]["replicas"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&stored["spec"]["minReadySeconds"], &stored["spec"]["replicas"]),
+        (&Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +153,11 @@ async fn documents_lists_and_json_are_applied_in_their_order() {
     let (service, template, rollout) = (json(SERVICE), json(TEMPLATE), manifest("web"));
     for (form, text, documents) in [
         ("documents", format!("{SERVICE}---\n# nothing\n---\n{TEMPLATE}---\n{rollout}"), [0, 1, 2]),
-        ("a list", json!({ "apiVersion": "v1", "kind": "List", "items": [service, template, rollout] }).to_string(), [0, 0, 0]),
+        (
+            "a list",
+            json!({ "apiVersion": "v1", "kind": "List", "items": [service, template, rollout] }).to_string(),
+            [0, 0, 0],
+        ),
         ("an array", json!([service, template, rollout]).to_string(), [0, 0, 0]),
         ("objects", format!("{service}\n{template}\n{rollout}"), [0, 1, 2]),
     ] {
@@ -157,7 +167,10 @@ async fn documents_lists_and_json_are_applied_in_their_order() {
         let indices: Vec<i32> = answer.objects.iter().map(|object| object.document_index).collect();
         assert_eq!(indices, documents, "{form}");
         let again = world.untouched(world.apply(&text)).await;
-        assert!(again.objects.iter().all(|object| object.outcome() == Outcome::Unchanged), "{form}: {again:?}");
+        assert!(
+            again.objects.iter().all(|object| object.outcome() == Outcome::Unchanged),
+            "{form}: {again:?}"
+        );
     }
 }
 
@@ -180,7 +193,8 @@ async fn a_document_goes_to_the_parent_or_to_default() {
     let mut web = manifest("web");
     web["metadata"].as_object_mut().unwrap().remove("namespace");
     for (parent, namespace) in [("namespaces/shop", "shop"), ("", "default")] {
-        let request = v1::ApplyManifestRequest { parent: parent.to_owned(), ..apply_request(&web.to_string()) };
+        let request =
+            v1::ApplyManifestRequest { parent: parent.to_owned(), ..apply_request(&web.to_string()) };
         let answer = world.rollouts().apply_manifest(request).await.unwrap().into_inner();
         assert_eq!(answer.objects[0].object.as_ref().unwrap().namespace, namespace);
         assert!(world.versions().await.contains_key(&format!("Rollout {namespace}/web")));
@@ -220,7 +234,8 @@ spec:
 async fn an_unknown_field_is_warned_about_with_the_nearest_name() {
     let world = World::new().await;
     let steps = json!([{ "setWeight": 20, "setWieght": 30 }]);
-    let answer = world.apply(&changed(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }))).await;
+    let answer =
+        world.apply(&changed(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }))).await;
     let warning = &answer.warnings[0];
     assert_eq!(
         (warning.reason.as_str(), warning.field.as_str()),

@@ -27,7 +27,11 @@ async fn nothing_is_half_applied_when_any_document_is_bad() {
     let weight = json!({ "spec": { "strategy": { "canary": { "steps": [{ "setWeight": 101 }] } } } });
     for (bad, field) in [
         (changed("bad", &weight), "[1].spec.strategy.canary.steps[0].setWeight"),
-        ("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 70000}]}\n".to_owned(), "[1].spec.ports[0].port"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 70000}]}\n"
+                .to_owned(),
+            "[1].spec.ports[0].port",
+        ),
         ("kind: Rollout".to_owned(), "[1].apiVersion"),
         ("apiVersion: argoproj.io/v1\nkind: Rollout\nmetadata: {name: x}".to_owned(), "[1].apiVersion"),
         ("apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec: {}".to_owned(), "[1].metadata.name"),
@@ -53,7 +57,11 @@ async fn values_of_the_wrong_type_or_size_are_named_with_their_place() {
             "3000000000",
         ),
         (json!({ "spec": { "restartAt": "yesterday" } }), "[0].spec.restartAt", "yesterday"),
-        (json!({ "spec": { "strategy": { "canary": { "steps": [7] } } } }), "[0].spec.strategy.canary.steps[0]", "7"),
+        (
+            json!({ "spec": { "strategy": { "canary": { "steps": [7] } } } }),
+            "[0].spec.strategy.canary.steps[0]",
+            "7",
+        ),
         (json!({ "metadata": { "labels": { "a": 7 } } }), "[0].metadata.labels[a]", "7"),
         (json!({ "metadata": { "name": "No Name" } }), "[0].metadata.name", "No Name"),
         (json!({ "metadata": { "namespace": "No.Name" } }), "[0].metadata.namespace", "No.Name"),
@@ -100,7 +108,10 @@ async fn a_manifest_that_names_a_version_wants_no_other() {
     let at = |version: &Value| {
         changed("web", &json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": 7 } }))
     };
-    refusal(&world, &at(&json!("1"))).await.is(Code::Aborted, "ETAG_MISMATCH").says("[0].metadata.resourceVersion");
+    refusal(&world, &at(&json!("1")))
+        .await
+        .is(Code::Aborted, "ETAG_MISMATCH")
+        .says("[0].metadata.resourceVersion");
     world.apply(&at(&stored["metadata"]["resourceVersion"])).await;
     assert_eq!(world.stored("web").await["spec"]["replicas"], 7);
 }

@@ -22,9 +22,9 @@ async fn apply(manifest: &str) -> Refusal {
 }
 
 /// The manifest after a change, as JSON.
-fn changed(change: Value) -> String {
+fn changed(change: &Value) -> String {
     let mut manifest = manifest("web");
-    json_patch::merge(&mut manifest, &change);
+    json_patch::merge(&mut manifest, change);
     manifest.to_string()
 }
 
@@ -50,7 +50,10 @@ async fn malformed_yaml() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_kind() {
-    let manifest = format!("{}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n", changed(json!({ "spec": { "replicas": 7 } })));
+    let manifest = format!(
+        "{}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n",
+        changed(&json!({ "spec": { "replicas": 7 } }))
+    );
     apply(&manifest).await.names_fields(&["[1].kind"]).says("\"Deployment\"").says("it applies Rollout,");
 }
 
@@ -59,7 +62,7 @@ async fn missing_selector() {
     create(|rollout| rollout.spec.as_mut().unwrap().selector = None)
         .await
         .names_fields(&["rollout.spec.selector"]);
-    let manifest = changed(json!({ "metadata": { "name": "new" }, "spec": { "selector": null } }));
+    let manifest = changed(&json!({ "metadata": { "name": "new" }, "spec": { "selector": null } }));
     apply(&manifest).await.names_fields(&["[0].spec.selector"]);
 }
 
@@ -71,7 +74,7 @@ async fn a_selector_that_does_not_match_the_template() {
     };
     create(miss).await.names_fields(&["rollout.spec.template.metadata.labels"]);
     let selector = json!({ "spec": { "selector": { "matchLabels": { "app": "other" } } } });
-    apply(&changed(selector)).await.names_fields(&["[0].spec.template.metadata.labels"]);
+    apply(&changed(&selector)).await.names_fields(&["[0].spec.template.metadata.labels"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,14 +84,14 @@ async fn weight_101() {
     };
     create(heavy).await.names_fields(&["rollout.spec.canary.steps[0].set_weight"]).says("100");
     let steps = json!({ "spec": { "strategy": { "canary": { "steps": [{ "setWeight": 101 }] } } } });
-    apply(&changed(steps)).await.names_fields(&["[0].spec.strategy.canary.steps[0].setWeight"]).says("100");
+    apply(&changed(&steps)).await.names_fields(&["[0].spec.strategy.canary.steps[0].setWeight"]).says("100");
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_actions_in_one_step() {
     // A message cannot say this: its step is a oneof.
     let steps = json!([{ "setWeight": 10 }, { "setWeight": 20, "pause": {} }]);
-    let manifest = changed(json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }));
+    let manifest = changed(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }));
     apply(&manifest).await.names_fields(&["[0].spec.strategy.canary.steps[1]"]);
 }
 
@@ -97,8 +100,7 @@ async fn negative_duration() {
     let pause = |duration: v1::int_or_string::Value| {
         move |rollout: &mut v1::Rollout| {
             let duration = Some(v1::IntOrString { value: Some(duration) });
-            canary(rollout).steps[1].step =
-                Some(v1::canary_step::Step::Pause(v1::PauseStep { duration }));
+            canary(rollout).steps[1].step = Some(v1::canary_step::Step::Pause(v1::PauseStep { duration }));
         }
     };
     for duration in
@@ -108,7 +110,7 @@ async fn negative_duration() {
     }
     for duration in [json!(-5), json!("-1h")] {
         let steps = json!([{ "pause": { "duration": duration } }]);
-        let manifest = changed(json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }));
+        let manifest = changed(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }));
         apply(&manifest).await.names_fields(&["[0].spec.strategy.canary.steps[0].pause.duration"]);
     }
 }
@@ -117,7 +119,7 @@ async fn negative_duration() {
 async fn both_strategies() {
     // A message cannot say this: its strategy is a oneof.
     let both = json!({ "spec": { "strategy": { "blueGreen": { "activeService": "web" } } } });
-    apply(&changed(both)).await.names_fields(&["[0].spec.strategy"]);
+    apply(&changed(&both)).await.names_fields(&["[0].spec.strategy"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,14 +132,14 @@ async fn unknown_namespace() {
         ..Default::default()
     };
     refused(world.untouched(world.rollouts().create_rollout(request)).await)
-        .is_not_found("v1/Namespace", "namespaces/nowhere");
+        .lacks_object("v1/Namespace", "namespaces/nowhere");
 
     let manifest = format!(
         "{}\n---\n{}",
-        changed(json!({ "metadata": { "namespace": "shop" } })),
-        changed(json!({ "metadata": { "name": "other", "namespace": "nowhere" } }))
+        changed(&json!({ "metadata": { "namespace": "shop" } })),
+        changed(&json!({ "metadata": { "name": "other", "namespace": "nowhere" } }))
     );
-    let refusal = apply(&manifest).await.is_not_found("v1/Namespace", "namespaces/nowhere");
+    let refusal = apply(&manifest).await.lacks_object("v1/Namespace", "namespaces/nowhere");
     assert!(refusal.message.starts_with("[1]"), "the document is named: {}", refusal.message);
 }
 
@@ -145,7 +147,8 @@ async fn unknown_namespace() {
 async fn an_unknown_container_in_set_rollout_image() {
     let world = World::new().await;
     world.store_rollout("web").await;
-    let image = |container: &str| ContainerImage { container: container.to_owned(), image: "web:2".to_owned() };
+    let image =
+        |container: &str| ContainerImage { container: container.to_owned(), image: "web:2".to_owned() };
     let request = v1::SetRolloutImageRequest {
         name: name("web"),
         images: vec![image("web"), image("sidecar")],
@@ -170,7 +173,7 @@ async fn undo_to_a_missing_revision() {
         };
         refused(world.untouched(world.rollouts().rollback_rollout(request)).await)
             .is(Code::NotFound, "REVISION_NOT_FOUND")
-            .is_not_found("rolloutd.dev/Revision", &format!("{}/revisions/{to_revision}", name("web")))
+            .lacks_object("rolloutd.dev/Revision", &format!("{}/revisions/{to_revision}", name("web")))
             .says(says);
     }
 }
@@ -228,7 +231,7 @@ async fn a_bad_page_token() {
 async fn an_oversized_message() {
     let limits = Limits { max_message_bytes: 10_000, requests_per_second: 0.0, ..Limits::default() };
     let world = World::wanted(Wanted { limits, ..Wanted::default() }).await;
-    let manifest = changed(json!({ "metadata": { "annotations": { "long": "x".repeat(20_000) } } }));
+    let manifest = changed(&json!({ "metadata": { "annotations": { "long": "x".repeat(20_000) } } }));
     let request = v1::ApplyManifestRequest { manifest, ..Default::default() };
     let refusal = refused(world.untouched(world.rollouts().apply_manifest(request)).await);
     assert!(

@@ -126,7 +126,8 @@ async fn a_number_that_a_struct_cannot_hold_is_refused_with_the_remedy() {
 async fn a_rollout_is_born_with_the_instance_id_of_its_server() {
     let wanted = Wanted { instance_id: "blue".to_owned(), ..Wanted::default() };
     let world = World::wanted(wanted).await;
-    let rollout = world.rollouts().create_rollout(create(resource("web"))).await.unwrap().into_inner().rollout;
+    let rollout =
+        world.rollouts().create_rollout(create(resource("web"))).await.unwrap().into_inner().rollout;
     assert_eq!(rollout.unwrap().labels[keys::CONTROLLER_INSTANCE_ID], "blue");
     let mut other = resource("other");
     other.labels.insert(keys::CONTROLLER_INSTANCE_ID.to_owned(), "green".to_owned());

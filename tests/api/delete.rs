@@ -24,7 +24,7 @@ async fn a_rollout_is_deleted_once() {
     world.rollouts().delete_rollout(delete("")).await.unwrap();
     assert!(!world.versions().await.contains_key("Rollout shop/web"));
     refused(world.rollouts().delete_rollout(delete("")).await)
-        .is_not_found("rolloutd.dev/Rollout", &name("web"));
+        .lacks_object("rolloutd.dev/Rollout", &name("web"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,8 +55,7 @@ async fn propagation_is_passed_on() {
         let stored = world.store(&manifest("web")).await;
         // Somebody holds it, so that what was asked for can be seen.
         world.patch("web", &json!({ "metadata": { "finalizers": ["example.com/hold"] } })).await;
-        let request =
-            v1::DeleteRolloutRequest { propagation: propagation.into(), ..delete("") };
+        let request = v1::DeleteRolloutRequest { propagation: propagation.into(), ..delete("") };
         world.rollouts().delete_rollout(request).await.unwrap();
         let left = world.stored("web").await;
         assert_eq!(left["metadata"]["uid"], stored["metadata"]["uid"]);

@@ -66,7 +66,7 @@ impl Refusal {
 
     /// Checks that it says what was not found.
     #[track_caller]
-    pub(crate) fn is_not_found(self, kind: &str, name: &str) -> Self {
+    pub(crate) fn lacks_object(self, kind: &str, name: &str) -> Self {
         assert_eq!(self.code, Code::NotFound, "{}", self.message);
         let details = self.status.get_error_details();
         let resource = details.resource_info().expect("what was not found is named");

@@ -3,18 +3,24 @@
 //! Most of it runs within the process and in virtual time; `serving` speaks over TCP. No worker runs: what a controller would
 //! have written, each test writes itself, except in `moving`, where a whole control plane does.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 
 mod apply;
 mod apply_refused;
 mod bad_input;
 mod create;
 mod delete;
+mod denied;
 mod expect;
+mod garbage;
 mod limits;
+mod moving;
 mod not_yet;
 mod promote;
 mod reads;
 mod request_ids;
+mod serving;
 mod trees;
 mod update;
 mod verbs;

@@ -19,7 +19,8 @@ async fn methods_without_an_implementation_say_so() {
     let mut client = world.rollouts();
     macro_rules! check {
         ($($method:ident $request:ident { $field:ident } $name:literal,)+) => {$(
-            let request = v1::$request { $field: name("web"), ..Default::default() };
+            let mut request = v1::$request::default();
+            request.$field = name("web");
             let refusal = refused(world.untouched(client.$method(request)).await);
             is_not_implemented(refusal, "method", $name);
         )+};

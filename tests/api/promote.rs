@@ -20,7 +20,12 @@ fn promote(hash: &str, step_index: Option<i32>, target: Target) -> v1::PromoteRo
 /// What of the status a promotion writes.
 fn moved(object: &Value) -> Value {
     let status = &object["status"];
-    json!([status["currentStepIndex"], status["pauseConditions"], status["controllerPause"], status["promoteFull"]])
+    json!([
+        status["currentStepIndex"],
+        status["pauseConditions"],
+        status["controllerPause"],
+        status["promoteFull"]
+    ])
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +54,10 @@ async fn a_step_that_waits_for_pods_is_left_and_a_hold_is_ended() {
     world.seen("web", &running).await;
     world.rollouts().promote_rollout(promote("canary", Some(0), Target::Next(()))).await.unwrap();
     let stored = world.stored("web").await;
-    assert_eq!((&stored["status"]["currentStepIndex"], &stored["spec"]["paused"]), (&json!(1), &json!(false)));
+    assert_eq!(
+        (&stored["status"]["currentStepIndex"], &stored["spec"]["paused"]),
+        (&json!(1), &json!(false))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,9 +121,11 @@ async fn a_double_click_moves_one_step() {
     world.in_the_middle("web", 1).await;
     world.rollouts().promote_rollout(promote("canary", Some(1), Target::Next(()))).await.unwrap();
     world.settle().await;
-    refused(world.untouched(world.rollouts().promote_rollout(promote("canary", Some(1), Target::Next(())))).await)
-        .is(Code::FailedPrecondition, "STALE_STEP")
-        .says("promoted already");
+    refused(
+        world.untouched(world.rollouts().promote_rollout(promote("canary", Some(1), Target::Next(())))).await,
+    )
+    .is(Code::FailedPrecondition, "STALE_STEP")
+    .says("promoted already");
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,9 @@ async fn all_pages(world: &World, mut request: v1::ListRolloutsRequest) -> (Vec<
     let (mut names, mut pages) = (Vec::new(), 0);
     loop {
         let page = world.rollouts().list_rollouts(request.clone()).await.unwrap().into_inner();
-        names.extend(page.rollouts.into_iter().map(|rollout| rollout.name.rsplit_once('/').unwrap().1.to_owned()));
+        names.extend(
+            page.rollouts.into_iter().map(|rollout| rollout.name.rsplit_once('/').unwrap().1.to_owned()),
+        );
         pages += 1;
         if page.next_page_token.is_empty() {
             return (names, pages);
@@ -38,7 +40,10 @@ async fn a_rollout_is_shown_whole() {
     let stored = world.store_rollout("web").await;
     world.seen("web", &updating(1)).await;
     let shown = world.rollouts().get_rollout(get(&name("web"))).await.unwrap().into_inner().rollout.unwrap();
-    assert_eq!((shown.name.as_str(), shown.uid.as_str()), (name("web").as_str(), stored["metadata"]["uid"].as_str().unwrap()));
+    assert_eq!(
+        (shown.name.as_str(), shown.uid.as_str()),
+        (name("web").as_str(), stored["metadata"]["uid"].as_str().unwrap())
+    );
     assert!(!shown.etag.is_empty() && shown.create_time.is_some() && shown.delete_time.is_none());
     let mut spec = shown.clone();
     assert_eq!(canary(&mut spec).steps.len(), 4);
@@ -48,14 +53,19 @@ async fn a_rollout_is_shown_whole() {
         (status.state(), status.current_pod_hash.as_str(), status.stable_pod_hash.as_str()),
         (State::Paused, "canary", "stable")
     );
-    assert_eq!((status.current_step_index, status.step_count, status.pause_conditions.len()), (Some(1), 4, 1));
+    assert_eq!(
+        (status.current_step_index, status.step_count, status.pause_conditions.len()),
+        (Some(1), 4, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_basic_view_leaves_the_template_out() {
     let world = World::new().await;
     world.store_rollout("web").await;
-    for (view, has_template) in [(v1::View::Unspecified, true), (v1::View::Full, true), (v1::View::Basic, false)] {
+    for (view, has_template) in
+        [(v1::View::Unspecified, true), (v1::View::Full, true), (v1::View::Basic, false)]
+    {
         let request = v1::GetRolloutRequest { view: view.into(), ..get(&name("web")) };
         let rollout = world.rollouts().get_rollout(request).await.unwrap().into_inner().rollout.unwrap();
         assert_eq!(rollout.spec.unwrap().template.is_some(), has_template, "{view:?}");
@@ -71,13 +81,15 @@ async fn what_is_not_there_is_not_found_by_name() {
     let world = World::new().await;
     refused(world.rollouts().get_rollout(get(&name("web"))).await)
         .is(Code::NotFound, "NOT_FOUND")
-        .is_not_found("rolloutd.dev/Rollout", "namespaces/shop/rollouts/web");
+        .lacks_object("rolloutd.dev/Rollout", "namespaces/shop/rollouts/web");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_none_is_refused_with_its_form() {
     let world = World::new().await;
-    for bad in ["", "web", "namespaces/shop/rollouts/", "namespaces/-/rollouts/web", "namespaces/shop/rollouts/WEB"] {
+    for bad in
+        ["", "web", "namespaces/shop/rollouts/", "namespaces/-/rollouts/web", "namespaces/shop/rollouts/WEB"]
+    {
         refused(world.rollouts().get_rollout(get(bad)).await)
             .names_fields(&["name"])
             .says("namespaces/{namespace}/rollouts/{rollout}");
@@ -193,7 +205,9 @@ async fn label_selectors_select_as_kubernetes_does() {
     for selector in ["=", "a in", "a in (b", "a,,b", "a=b c", "-a=b", "size>x", "a/b/c"] {
         let request =
             v1::ListRolloutsRequest { label_selector: selector.to_owned(), ..list("namespaces/shop") };
-        refused(world.rollouts().list_rollouts(request).await).names_fields(&["label_selector"]).says(selector);
+        refused(world.rollouts().list_rollouts(request).await)
+            .names_fields(&["label_selector"])
+            .says(selector);
     }
 }
 
@@ -249,8 +263,8 @@ async fn a_confined_server_lists_its_own_namespace() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_has_not_listed_yet_says_so() {
     let world = World::not_listed(Wanted { reconcile: Reconcile::AnalysisOnly, ..Wanted::default() }).await;
-    let refusal = refused(world.rollouts().get_rollout(get(&name("web"))).await)
-        .is(Code::Unavailable, "NOT_READY");
+    let refusal =
+        refused(world.rollouts().get_rollout(get(&name("web"))).await).is(Code::Unavailable, "NOT_READY");
     assert!(refusal.retry_after().is_some());
     refused(world.rollouts().list_rollouts(list("namespaces/-")).await).is(Code::Unavailable, "NOT_READY");
     assert!(!rolloutd::api::missing(&world.control_plane.store).is_empty());

@@ -52,7 +52,10 @@ async fn a_tree_shows_sets_pods_steps_weights_and_blockers() {
             (revision.revision, set.name.clone(), set.role(), set.pods.len())
         })
         .collect();
-    assert_eq!(sets.iter().map(|set| (set.0, set.1.as_str())).collect::<Vec<_>>(), [(2, "web-canary"), (1, "web-stable")]);
+    assert_eq!(
+        sets.iter().map(|set| (set.0, set.1.as_str())).collect::<Vec<_>>(),
+        [(2, "web-canary"), (1, "web-stable")]
+    );
     assert_eq!((sets[1].2, sets[1].3), (Role::Stable, 1));
     let pod = &tree.revisions[1].replica_set.as_ref().unwrap().pods[0];
     assert_eq!((pod.phase.as_str(), pod.ready, pod.restarts), ("CrashLoopBackOff", false, 3));
@@ -79,7 +82,11 @@ async fn a_malformed_object_is_its_own_blocker() {
     world.patch("web", &malformed()).await;
     let tree = tree(&world).await;
     assert_eq!(reasons(&tree), [Reason::MalformedObject]);
-    assert!(tree.blockers[0].message.contains("spec.strategy.canary.maxSurge"), "{}", tree.blockers[0].message);
+    assert!(
+        tree.blockers[0].message.contains("spec.strategy.canary.maxSurge"),
+        "{}",
+        tree.blockers[0].message
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,12 +105,12 @@ async fn a_field_that_is_not_acted_on_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_not_found() {
+async fn what_is_not_there_lacks_object() {
     let world = World::new().await;
     refused(world.rollouts().get_rollout_tree(v1::GetRolloutTreeRequest { name: name("web") }).await)
-        .is_not_found("rolloutd.dev/Rollout", &name("web"));
+        .lacks_object("rolloutd.dev/Rollout", &name("web"));
     refused(world.rollouts().watch_rollout_tree(v1::WatchRolloutTreeRequest { name: name("web") }).await)
-        .is_not_found("rolloutd.dev/Rollout", &name("web"));
+        .lacks_object("rolloutd.dev/Rollout", &name("web"));
     for bad in ["", "web"] {
         let request = v1::GetRolloutTreeRequest { name: bad.to_owned() };
         refused(world.rollouts().get_rollout_tree(request).await).names_fields(&["name"]);
@@ -157,7 +164,7 @@ async fn a_deletion_ends_a_watch_with_not_found() {
     next(&mut stream).await;
     world.delete("web").await;
     let end = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap_err();
-    Refusal::of(&end).is(Code::NotFound, "NOT_FOUND").is_not_found("rolloutd.dev/Rollout", &name("web"));
+    Refusal::of(&end).is(Code::NotFound, "NOT_FOUND").lacks_object("rolloutd.dev/Rollout", &name("web"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,11 +122,11 @@ async fn what_is_only_validated_is_shown_and_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_not_found() {
+async fn what_is_not_there_lacks_object() {
     let world = World::new().await;
     let wanted = v1::Rollout { name: name("web"), ..Default::default() };
     refused(world.rollouts().update_rollout(update(wanted, &[])).await)
-        .is_not_found("rolloutd.dev/Rollout", &name("web"));
+        .lacks_object("rolloutd.dev/Rollout", &name("web"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,12 +134,15 @@ async fn what_callers_do_not_decide_cannot_be_updated() {
     let world = World::new().await;
     world.store_rollout("web").await;
     let seen = shown(&world).await;
-    for path in ["status", "status.state", "uid", "name", "etag", "create_time", "spec.nope", "nope", "*,labels"] {
+    for path in
+        ["status", "status.state", "uid", "name", "etag", "create_time", "spec.nope", "nope", "*,labels"]
+    {
         refused(world.untouched(world.rollouts().update_rollout(update(seen.clone(), &[path]))).await)
             .names_fields(&["update_mask"]);
     }
     let mut other = seen.clone();
-    other.spec.as_mut().unwrap().selector.as_mut().unwrap().match_labels = [("app".to_owned(), "x".to_owned())].into();
+    other.spec.as_mut().unwrap().selector.as_mut().unwrap().match_labels =
+        [("app".to_owned(), "x".to_owned())].into();
     refused(world.untouched(world.rollouts().update_rollout(update(other, &["spec.selector"]))).await)
         .names_fields(&["rollout.spec.selector"])
         .says("immutable");

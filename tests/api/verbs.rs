@@ -104,12 +104,16 @@ impl Verb {
     /// What it changes of the object, as a merge patch.
     fn effect(self) -> Value {
         match self {
-            Self::SetImage => json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:2" }] } } } }),
+            Self::SetImage => {
+                json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:2" }] } } } })
+            }
             Self::Pause => json!({ "spec": { "paused": true } }),
             Self::Resume => json!({ "spec": { "paused": false } }),
             Self::Abort => json!({ "status": { "abort": true } }),
             Self::Retry => json!({ "status": { "abort": false } }),
-            Self::Rollback => json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:0" }] } } } }),
+            Self::Rollback => {
+                json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:0" }] } } } })
+            }
             Self::Scale => json!({ "spec": { "replicas": 9 } }),
             Self::Promote => json!({ "status": { "pauseConditions": null } }),
         }
@@ -139,7 +143,8 @@ async fn every_verb_changes_its_field_and_nothing_else() {
         let world = World::new().await;
         verb.prepare(&world).await;
         let mut expected = world.stored("web").await;
-        let shown = verb.call(&world, about_web()).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+        let shown =
+            verb.call(&world, about_web()).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
         json_patch::merge(&mut expected, &verb.effect());
         let mut after = world.stored("web").await;
         if verb == Verb::Rollback {
@@ -159,7 +164,10 @@ async fn every_verb_can_be_validated_only() {
         let world = World::new().await;
         verb.prepare(&world).await;
         let standard = Standard { validate_only: true, ..about_web() };
-        let shown = world.untouched(verb.call(&world, standard)).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+        let shown = world
+            .untouched(verb.call(&world, standard))
+            .await
+            .unwrap_or_else(|status| panic!("{verb:?}: {status}"));
         match verb {
             Verb::Scale => assert_eq!(shown.spec.unwrap().replicas, Some(9)),
             Verb::Pause => assert_eq!(shown.spec.unwrap().paused, Some(true)),
@@ -176,7 +184,7 @@ async fn no_verb_finds_what_is_not_there() {
     let world = World::new().await;
     for verb in Verb::ALL {
         refused(verb.call(&world, about_web()).await.map(Response::new))
-            .is_not_found("rolloutd.dev/Rollout", &name("web"));
+            .lacks_object("rolloutd.dev/Rollout", &name("web"));
     }
 }
 
@@ -186,7 +194,8 @@ async fn every_verb_reads_its_standard_fields() {
     world.in_the_middle("web", 1).await;
     for verb in Verb::ALL {
         let standard = Standard { name: "web".to_owned(), ..about_web() };
-        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new)).names_fields(&["name"]);
+        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
+            .names_fields(&["name"]);
         let standard = Standard { etag: "stale".to_owned(), ..about_web() };
         refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
             .is(Code::Aborted, "ETAG_MISMATCH");
@@ -203,7 +212,9 @@ async fn every_verb_reads_its_standard_fields() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_so_already_is_not_written_again() {
-    for verb in [Verb::SetImage, Verb::Pause, Verb::Resume, Verb::Abort, Verb::Retry, Verb::Rollback, Verb::Scale] {
+    for verb in
+        [Verb::SetImage, Verb::Pause, Verb::Resume, Verb::Abort, Verb::Retry, Verb::Rollback, Verb::Scale]
+    {
         let world = World::new().await;
         verb.prepare(&world).await;
         verb.call(&world, about_web()).await.unwrap();
@@ -212,7 +223,10 @@ async fn what_is_so_already_is_not_written_again() {
             // The controller has begun.
             world.seen("web", &json!({ "pauseConditions": null })).await;
         }
-        world.untouched(verb.call(&world, about_web())).await.unwrap_or_else(|status| panic!("{verb:?}: {status}"));
+        world
+            .untouched(verb.call(&world, about_web()))
+            .await
+            .unwrap_or_else(|status| panic!("{verb:?}: {status}"));
     }
 }
 
@@ -226,7 +240,10 @@ async fn verbs_that_look_at_the_status_wait_until_it_is_of_this_spec() {
             .is(Code::FailedPrecondition, "NOT_OBSERVED");
         assert!(refusal.retry_after().is_some());
         let details = tonic_types::StatusExt::get_error_details(&refusal.status);
-        assert_eq!(details.precondition_failure().unwrap().violations[0].subject, "status.observed_generation");
+        assert_eq!(
+            details.precondition_failure().unwrap().violations[0].subject,
+            "status.observed_generation"
+        );
 
         let late = async {
             rolloutd::clock::real_sleep(std::time::Duration::from_secs(1)).await;
@@ -241,7 +258,10 @@ async fn verbs_that_look_at_the_status_wait_until_it_is_of_this_spec() {
 async fn nothing_is_aborted_that_does_not_run() {
     let world = World::new().await;
     world.store_rollout("web").await;
-    for status in [json!({ "currentPodHash": "a", "stableRS": "a" }), json!({ "currentPodHash": "a", "stableRS": null })] {
+    for status in [
+        json!({ "currentPodHash": "a", "stableRS": "a" }),
+        json!({ "currentPodHash": "a", "stableRS": null }),
+    ] {
         world.seen("web", &status).await;
         refused(world.untouched(Verb::Abort.call(&world, about_web())).await.map(Response::new))
             .is(Code::FailedPrecondition, "NOTHING_TO_ABORT");
@@ -283,9 +303,10 @@ async fn images_are_set_in_all_containers_or_in_named_ones() {
         (&[("*", "all:3")], ["all:3", "all:3", "all:3"]),
         (&[("*", "all:4"), ("web", "web:4")], ["all:4", "web:4", "all:4"]),
     ] {
-        let images_given = given
-            .iter()
-            .map(|(container, image)| ContainerImage { container: (*container).to_owned(), image: (*image).to_owned() });
+        let images_given = given.iter().map(|(container, image)| ContainerImage {
+            container: (*container).to_owned(),
+            image: (*image).to_owned(),
+        });
         let request = v1::SetRolloutImageRequest {
             name: name("web"),
             images: images_given.collect(),

@@ -64,7 +64,10 @@ async fn those_that_exist_come_first_then_a_bookmark_then_changes() {
         world.store(&manifest(app)).await;
     }
     let mut watch = Watch::open(&world, watch("namespaces/shop", "")).await;
-    assert_eq!([watch.next().await, watch.next().await, watch.next().await], ["added a", "added b", "bookmark"]);
+    assert_eq!(
+        [watch.next().await, watch.next().await, watch.next().await],
+        ["added a", "added b", "bookmark"]
+    );
     world.store(&manifest("c")).await;
     assert_eq!(watch.next().await, "added c");
     world.patch("a", &json!({ "spec": { "replicas": 9 } })).await;

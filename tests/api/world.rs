@@ -17,6 +17,7 @@ use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile}
 use rolloutd::store::Key;
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 /// How long the caches may lag behind what is stored, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +35,17 @@ pub(crate) struct Wanted {
     pub(crate) instance_id: String,
     pub(crate) namespace: Option<String>,
     pub(crate) reconcile: Reconcile,
+    pub(crate) deny: Option<Deny>,
+}
+
+/// Requests of the services that the cluster forbids.
+#[derive(Clone, Debug)]
+pub(crate) struct Deny {
+    pub(crate) method: http::Method,
+    /// How the path ends.
+    pub(crate) path: &'static str,
+    /// What the API server says, and how.
+    pub(crate) answer: (u16, &'static str, &'static str),
 }
 
 impl Default for Wanted {
@@ -43,6 +55,7 @@ impl Default for Wanted {
             instance_id: String::new(),
             namespace: None,
             reconcile: Reconcile::AnalysisOnly,
+            deny: None,
         }
     }
 }
@@ -94,7 +107,7 @@ impl World {
         let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
         let api = Api::new(Config {
             store: control_plane.store.clone(),
-            client: cluster.client(Part::Api.agent()),
+            client: api_client(&cluster, wanted.deny),
             clock: clock.clone(),
             metrics,
             leadership: control_plane.leadership.clone(),
@@ -185,7 +198,12 @@ impl World {
         self.settle().await;
     }
 
-    pub(crate) fn objects(&self, api_version: &str, kind: &str, namespace: Option<&str>) -> Objects<DynamicObject> {
+    pub(crate) fn objects(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+    ) -> Objects<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match namespace {
@@ -281,11 +299,7 @@ impl World {
         for (api_version, kind) in kinds {
             let list = self.objects(api_version, kind, None).list(&ListParams::default()).await;
             for object in list.expect("objects are listed").items {
-                let name = format!(
-                    "{kind} {}/{}",
-                    object.namespace().unwrap_or_default(),
-                    object.name_any()
-                );
+                let name = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
                 versions.insert(name, object.resource_version().expect("stored objects have a version"));
             }
         }
@@ -326,6 +340,31 @@ impl World {
     fn is_served(&self, rollout: &DynamicObject) -> bool {
         !rollout.labels().contains_key(keys::CONTROLLER_INSTANCE_ID)
     }
+}
+
+/// The services' client, some of whose requests may be denied.
+fn api_client(cluster: &ApiServer, deny: Option<Deny>) -> Client {
+    let server = cluster.service(Part::Api.agent());
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let is_denied =
+            |deny: &&Deny| request.method() == deny.method && request.uri().path().ends_with(deny.path);
+        let denied = deny.as_ref().filter(is_denied).map(|deny| {
+            let (code, reason, message) = deny.answer;
+            let status = json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason,
+                "message": message,
+            });
+            http::Response::builder().status(code).body(axum::body::Body::from(status.to_string())).unwrap()
+        });
+        let server = server.clone();
+        async move {
+            match denied {
+                Some(answer) => Ok(answer),
+                None => server.oneshot(request).await.map(|answer| answer.map(axum::body::Body::new)),
+            }
+        }
+    });
+    Client::new(service, "default")
 }
 
 /// The reference by which an object controls another.

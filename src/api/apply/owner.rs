@@ -121,7 +121,7 @@ mod tests {
         })
     }
 
-    fn changed(change: Value) -> Vec<Taken> {
+    fn changed(change: &Value) -> Vec<Taken> {
         let fields = json!({ "f:spec": { "f:replicas": {}, "f:ports": { ".": {}, "k:{\"port\":81}": { ".": {}, "f:name": {} } },
             "f:template": { ".": {}, "f:containers": {} }, "f:set": { "v:\"x\"": {} } } });
         let live = live("hpa", "", &fields);
@@ -144,7 +144,7 @@ mod tests {
             (json!({ "set": [] }), "spec.set[\"x\"]"),
         ] {
             assert_eq!(
-                changed(change.clone()),
+                changed(&change),
                 [Taken { field: field.to_owned(), manager: "hpa".to_owned() }],
                 "{change}"
             );
@@ -160,7 +160,7 @@ mod tests {
             json!({ "template": { "more": 1 } }),
             json!({ "set": ["x", "y"] }),
         ] {
-            assert_eq!(changed(change.clone()), [], "{change}");
+            assert_eq!(changed(&change), [], "{change}");
         }
     }
 

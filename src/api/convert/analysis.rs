@@ -38,7 +38,7 @@ impl Wire for v1::RolloutAnalysis {
                 &at.field("measurement_retention"),
                 faults,
             ),
-            analysis_run_metadata: store(analysis_run_metadata, at.field("analysis_run_metadata"), faults),
+            analysis_run_metadata: store(analysis_run_metadata, &at.field("analysis_run_metadata"), faults),
             extra: Extra::new(),
         }
     }
@@ -54,7 +54,7 @@ impl Wire for v1::BackgroundAnalysis {
 
     fn store(self, at: &Path, faults: &mut Faults) -> crd::RolloutAnalysisBackground {
         let Self { analysis, starting_step } = self;
-        let analysis = store(analysis, at.field("analysis"), faults).unwrap_or_default();
+        let analysis = store(analysis, &at.field("analysis"), faults).unwrap_or_default();
         crd::RolloutAnalysisBackground { analysis, starting_step }
     }
 }
@@ -90,7 +90,7 @@ impl Wire for v1::AnalysisArgument {
         crd::AnalysisRunArgument {
             name,
             value: filled(value),
-            value_from: store(value_from, at.field("value_from"), faults),
+            value_from: store(value_from, &at.field("value_from"), faults),
             extra: Extra::new(),
         }
     }

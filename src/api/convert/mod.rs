@@ -48,8 +48,8 @@ fn show_all<W: Wire>(stored: Option<&Vec<W::Stored>>) -> Vec<W> {
 }
 
 /// Stores a part that may be unset.
-fn store<W: Wire>(message: Option<W>, at: Path, faults: &mut Faults) -> Option<W::Stored> {
-    message.map(|message| message.store(&at, faults))
+fn store<W: Wire>(message: Option<W>, at: &Path, faults: &mut Faults) -> Option<W::Stored> {
+    message.map(|message| message.store(at, faults))
 }
 
 /// Stores a list; an empty one is absent.

@@ -35,7 +35,9 @@ pub(in crate::api) fn in_messages(stored: &Path) -> String {
         shown = match first {
             Segment::Field(field) if opaque => shown.field(field.clone()),
             // The strategies stand beside the other fields of the spec; together they are the oneof `strategy`.
-            Segment::Field(field) if field == "strategy" && shown.segments().len() == 2 && !after.is_empty() => {
+            Segment::Field(field)
+                if field == "strategy" && shown.segments().len() == 2 && !after.is_empty() =>
+            {
                 shown
             }
             // In messages, labels and annotations belong to the rollout itself.
@@ -115,7 +117,7 @@ mod tests {
             assert_eq!(parse(text).to_string(), text);
         }
         for odd in ["[", "a[", "a]b", "..", "a..b", "[]"] {
-            parse(odd);
+            let _ = parse(odd);
         }
     }
 

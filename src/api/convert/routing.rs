@@ -36,7 +36,7 @@ macro_rules! same_fields {
         store_all($field, &$at.field(stringify!($field)), $faults)
     };
     (@store {} $field:ident $at:ident $faults:ident) => {
-        store($field, $at.field(stringify!($field)), $faults)
+        store($field, &$at.field(stringify!($field)), $faults)
     };
 }
 
@@ -116,14 +116,14 @@ impl Wire for v1::TrafficRouting {
         });
         crd::RolloutTrafficRouting {
             plugins: filled(plugins.collect()),
-            istio: store(istio, at.field("istio"), faults),
-            nginx: store(nginx, at.field("nginx"), faults),
-            alb: store(alb, at.field("alb"), faults),
-            smi: store(smi, at.field("smi"), faults),
-            ambassador: store(ambassador, at.field("ambassador"), faults),
-            app_mesh: store(app_mesh, at.field("app_mesh"), faults),
-            traefik: store(traefik, at.field("traefik"), faults),
-            apisix: store(apisix, at.field("apisix"), faults),
+            istio: store(istio, &at.field("istio"), faults),
+            nginx: store(nginx, &at.field("nginx"), faults),
+            alb: store(alb, &at.field("alb"), faults),
+            smi: store(smi, &at.field("smi"), faults),
+            ambassador: store(ambassador, &at.field("ambassador"), faults),
+            app_mesh: store(app_mesh, &at.field("app_mesh"), faults),
+            traefik: store(traefik, &at.field("traefik"), faults),
+            apisix: store(apisix, &at.field("apisix"), faults),
             managed_routes: store_all(managed_routes, &at.field("managed_routes"), faults),
             max_traffic_weight,
             extra: Extra::new(),
@@ -228,7 +228,7 @@ impl Wire for v1::HeaderRoutingMatch {
 
     fn store(self, at: &Path, faults: &mut Faults) -> crd::HeaderRoutingMatch {
         let Self { header_name, header_value } = self;
-        let header_value = store(header_value, at.field("header_value"), faults).unwrap_or_default();
+        let header_value = store(header_value, &at.field("header_value"), faults).unwrap_or_default();
         crd::HeaderRoutingMatch { header_name, header_value, extra: Extra::new() }
     }
 }
@@ -265,8 +265,8 @@ impl Wire for v1::RouteMatch {
         });
         crd::RouteMatch {
             headers: filled(headers.collect()),
-            method: store(method, at.field("method"), faults),
-            path: store(path, at.field("path"), faults),
+            method: store(method, &at.field("method"), faults),
+            path: store(path, &at.field("path"), faults),
             extra: Extra::new(),
         }
     }

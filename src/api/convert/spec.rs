@@ -66,7 +66,7 @@ impl Wire for v1::RolloutSpec {
             let (mut canary, mut blue_green) = (None, None);
             match strategy {
                 Strategy::Canary(message) => {
-                    canary = Some(Box::new(message.store(&at.field("canary"), faults)))
+                    canary = Some(Box::new(message.store(&at.field("canary"), faults)));
                 }
                 Strategy::BlueGreen(message) => {
                     blue_green = Some(Box::new(message.store(&at.field("blue_green"), faults)));
@@ -76,18 +76,18 @@ impl Wire for v1::RolloutSpec {
         });
         crd::RolloutSpec {
             replicas,
-            selector: store(selector, at.field("selector"), faults),
+            selector: store(selector, &at.field("selector"), faults),
             template: template.map(|template| struct_to_json(template, &at.field("template"), faults)),
-            workload_ref: store(workload_ref, at.field("workload_ref"), faults),
+            workload_ref: store(workload_ref, &at.field("workload_ref"), faults),
             min_ready_seconds,
-            rollback_window: store(rollback_window, at.field("rollback_window"), faults),
+            rollback_window: store(rollback_window, &at.field("rollback_window"), faults),
             strategy,
             revision_history_limit,
             paused,
             progress_deadline_seconds,
             progress_deadline_abort,
-            restart_at: store(restart_time, at.field("restart_time"), faults),
-            analysis: store(analysis, at.field("analysis"), faults),
+            restart_at: store(restart_time, &at.field("restart_time"), faults),
+            analysis: store(analysis, &at.field("analysis"), faults),
             extra: Extra::new(),
         }
     }

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rollout(status: serde_json::Value) -> crd::Rollout {
+    fn rollout(status: &serde_json::Value) -> crd::Rollout {
         serde_json::from_value(json!({
             "metadata": { "name": "web", "generation": 3 },
             "spec": { "strategy": { "canary": { "steps": [{ "setWeight": 20 }, { "pause": {} }] } } },
@@ -174,14 +174,14 @@ mod tests {
             ),
             (json!({ "observedGeneration": "3", "phase": "Dreaming" }), (State::Unspecified, "")),
         ] {
-            let (state, message) = state(&rollout(status.clone()));
+            let (state, message) = state(&rollout(&status));
             assert_eq!((state, message.as_str()), expected, "{status}");
         }
     }
 
     #[test]
     fn a_step_index_without_steps_is_not_shown() {
-        let mut rollout = rollout(json!({ "currentStepIndex": 1 }));
+        let mut rollout = rollout(&json!({ "currentStepIndex": 1 }));
         assert_eq!((status(&rollout).current_step_index, status(&rollout).step_count), (Some(1), 2));
         rollout.spec.strategy = None;
         assert_eq!((status(&rollout).current_step_index, status(&rollout).step_count), (None, 0));

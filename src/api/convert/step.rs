@@ -75,7 +75,7 @@ impl Wire for v1::PauseStep {
 
     fn store(self, at: &Path, faults: &mut Faults) -> crd::RolloutPause {
         let Self { duration } = self;
-        crd::RolloutPause { duration: store(duration, at.field("duration"), faults), extra: Extra::new() }
+        crd::RolloutPause { duration: store(duration, &at.field("duration"), faults), extra: Extra::new() }
     }
 }
 
@@ -150,7 +150,7 @@ impl Wire for v1::ExperimentStep {
             duration: filled(duration),
             analyses: store_all(analyses, &at.field("analyses"), faults),
             dry_run: store_all(dry_run, &at.field("dry_run"), faults),
-            analysis_run_metadata: store(analysis_run_metadata, at.field("analysis_run_metadata"), faults),
+            analysis_run_metadata: store(analysis_run_metadata, &at.field("analysis_run_metadata"), faults),
             scale_down_delay_seconds,
             extra: Extra::new(),
         }
@@ -201,10 +201,10 @@ impl Wire for v1::ExperimentStepTemplate {
             name,
             spec_ref,
             replicas,
-            metadata: store(metadata, at.field("metadata"), faults),
-            selector: store(selector, at.field("selector"), faults),
+            metadata: store(metadata, &at.field("metadata"), faults),
+            selector: store(selector, &at.field("selector"), faults),
             weight,
-            service: store(service, at.field("service"), faults),
+            service: store(service, &at.field("service"), faults),
             extra: Extra::new(),
         }
     }

@@ -134,7 +134,7 @@ fn spec_schema() -> Value {
     serde_json::to_value(schema.unwrap()).unwrap()["properties"]["spec"].take()
 }
 
-fn rollout(spec: Value) -> Rollout {
+fn rollout(spec: &Value) -> Rollout {
     let metadata =
         json!({ "name": "web", "namespace": "shop", "labels": { "a": "b" }, "annotations": { "c": "d" } });
     serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
@@ -162,7 +162,7 @@ proptest! {
 
     #[test]
     fn what_the_messages_know_comes_back_as_it_was(spec in meaningful("spec", &spec_schema())) {
-        let stored = rollout(spec);
+        let stored = rollout(&spec);
         let mut faults = Faults::default();
         let back = manifest(shown(&stored), &mut faults);
         prop_assert_eq!(faults.beyond(&Faults::default()), Vec::new());
@@ -172,7 +172,7 @@ proptest! {
 
     #[test]
     fn a_change_leaves_everything_else_as_it_was(spec in meaningful("spec", &spec_schema())) {
-        let mut json = serde_json::to_value(rollout(spec)).unwrap();
+        let mut json = serde_json::to_value(rollout(&spec)).unwrap();
         add_unknown_fields(&spec_schema(), &mut json["spec"]);
         let stored: Rollout = serde_json::from_value(json.clone()).unwrap();
         let mut faults = Faults::default();
@@ -190,7 +190,7 @@ proptest! {
 
 #[test]
 fn a_field_that_is_present_and_empty_is_left_alone() {
-    let stored = rollout(json!({
+    let stored = rollout(&json!({
         "rollbackWindow": { "revisions": 0 },
         "strategy": { "canary": { "steps": [], "canaryService": "", "trafficRouting": { "istio": {
             "virtualServices": [{ "name": "", "routes": [], "tcpRoutes": [{ "port": 0 }] }] } } } },

@@ -82,7 +82,7 @@ fn revision_trees(
     sets.sort_by_key(|set| std::cmp::Reverse((set.revision(), set.created)));
     let tree = |set: &ReplicaSet| {
         let mut pods = context.store.pods.controlled_by(&set.uid);
-        pods.sort_by(|a, b| a.created.cmp(&b.created));
+        pods.sort_by_key(|pod| pod.created);
         let pods = pods.iter().map(|pod| summary::pod(pod)).collect();
         v1::RevisionTree {
             revision: set.revision(),

@@ -112,6 +112,9 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let answer = tokio::time::timeout(deadline, next.run(request).instrument(span)).await;
     match answer {
         Ok(response) => {
+            if let Some(error) = undecodable(response.headers()) {
+                return refuse(error, ended);
+            }
             let (parts, body) = response.into_parts();
             ended.head(&parts.headers);
             Response::from_parts(parts, Body::new(Counted::new(body, ended, permit)))
@@ -121,6 +124,14 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
             refuse(Error::new(Reason::DeadlineExceeded, message), ended)
         }
     }
+}
+
+/// What to answer instead of tonic's INTERNAL for a message that cannot be decoded: it is the caller's.
+fn undecodable(headers: &HeaderMap) -> Option<Error> {
+    const FAILED: &str = "failed to decode Protobuf message";
+    let status = tonic::Status::from_header_map(headers)?;
+    let is_theirs = status.code() == Code::Internal && status.message().starts_with(FAILED);
+    is_theirs.then(|| Error::new(Reason::InvalidMessage, status.message()))
 }
 
 fn refuse(error: Error, mut ended: Ended) -> Response {
