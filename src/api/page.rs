@@ -14,7 +14,7 @@ use crate::store::Key;
 /// page_size unless given.
 const DEFAULT_SIZE: usize = 50;
 
-/// The most that one page holds: a thousand rollouts fit a message by far.
+/// The most that one page holds.
 const MAX_SIZE: usize = 1000;
 
 /// Which page is asked for.
@@ -41,10 +41,10 @@ impl Page {
         Ok(Self { size, after, binding })
     }
 
-    /// The token of the page after this one, where one more than its size was looked for and `found` were; empty at the end.
-    pub(super) fn next(&self, found: usize, last: Option<&Key>) -> String {
+    /// The token of the page after this one, of which `shown` were shown out of `found`; empty at the end.
+    pub(super) fn next(&self, found: usize, shown: usize, last: Option<&Key>) -> String {
         match last {
-            Some(last) if found > self.size => {
+            Some(last) if found > shown => {
                 URL_SAFE_NO_PAD.encode(json!([self.binding, last.namespace, last.name]).to_string())
             }
             _ => String::new(),
@@ -73,10 +73,10 @@ mod tests {
     fn a_token_leads_to_the_next_page_of_the_same_request() {
         let page = Page::read(2, "", &["namespaces/-", ""]).unwrap();
         let last = Key::new("shop", "web");
-        let token = page.next(3, Some(&last));
+        let token = page.next(3, 2, Some(&last));
         let next = Page::read(5, &token, &["namespaces/-", ""]).unwrap();
         assert_eq!((next.size, next.after), (5, Some(last.clone())));
-        assert_eq!(page.next(2, Some(&last)), "");
+        assert_eq!(page.next(2, 2, Some(&last)), "");
         for others in [["namespaces/shop", ""], ["namespaces/-", "a=b"]] {
             assert!(Page::read(2, &token, &others).unwrap_err().message().contains("another request"));
         }

@@ -86,7 +86,7 @@ impl Server {
         };
         Ok(v1::ListNamespacesResponse {
             namespaces: shown.iter().map(namespace).collect(),
-            next_page_token: page.next(found.len(), last.as_ref()),
+            next_page_token: page.next(found.len(), shown.len(), last.as_ref()),
         })
     }
 

@@ -14,6 +14,7 @@ mod delete;
 mod denied;
 mod expect;
 mod garbage;
+mod interference;
 mod limits;
 mod moving;
 mod not_yet;

@@ -159,6 +159,22 @@ async fn pages_cover_everything_once_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_is_never_larger_than_clients_take() {
+    let world = World::new().await;
+    let apps: Vec<String> = (0..5).map(|number| format!("web-{number}")).collect();
+    for app in &apps {
+        let mut large = manifest(app);
+        large["spec"]["template"]["metadata"]["annotations"] = json!({ "long": "x".repeat(200_000) });
+        large["spec"]["template"]["spec"]["more"] = json!(vec!["y".repeat(100_000); 8]);
+        world.create(&large).await;
+    }
+    world.settle().await;
+    let request = v1::ListRolloutsRequest { view: v1::View::Full.into(), ..list("namespaces/shop") };
+    let (names, pages) = all_pages(&world, request).await;
+    assert_eq!((names, pages), (apps, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_may_end_where_a_rollout_was_deleted() {
     let world = World::new().await;
     for app in ["a", "b", "c"] {

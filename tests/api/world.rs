@@ -1,8 +1,10 @@
 //! An embedded cluster with the services over it, and what a controller would have written.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api as Objects, Client, ResourceExt as _};
@@ -66,7 +68,11 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) api: Api,
     pub(crate) control_plane: ControlPlane,
+    intrusion: Intrusion,
 }
+
+/// What somebody else does just before the next write of the services.
+type Intrusion = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
 struct Embedded<'a>(&'a ApiServer);
 
@@ -94,6 +100,7 @@ impl World {
         let cluster = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = cluster.client("test");
         let metrics = Metrics::default();
+        let intrusion = Intrusion::default();
         prepare(&client).await;
         let options = Options {
             clock: clock.clone(),
@@ -107,7 +114,7 @@ impl World {
         let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
         let api = Api::new(Config {
             store: control_plane.store.clone(),
-            client: api_client(&cluster, wanted.deny),
+            client: api_client(&cluster, wanted.deny, intrusion.clone()),
             clock: clock.clone(),
             metrics,
             leadership: control_plane.leadership.clone(),
@@ -120,7 +127,7 @@ impl World {
             },
             limits: wanted.limits,
         });
-        Self { cluster, client, clock, api, control_plane }
+        Self { cluster, client, clock, api, control_plane, intrusion }
     }
 
     pub(crate) fn rollouts(&self) -> Rollouts {
@@ -189,6 +196,26 @@ impl World {
         let patched = objects.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         self.settle().await;
         serde_json::to_value(patched.expect("the patch is accepted")).unwrap()
+    }
+
+    /// Lets somebody patch a rollout, or its status, just before the next write of the services.
+    pub(crate) fn intrude(&self, rollout: &str, subresource: Option<&'static str>, patch: Value) {
+        let objects = self.objects(crd::API_VERSION, crd::KIND, Some("shop"));
+        let rollout = rollout.to_owned();
+        let intruder = async move {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+            let patched = match subresource {
+                Some(_) => objects.patch_status(&rollout, &params, &patch).await,
+                None => objects.patch(&rollout, &params, &patch).await,
+            };
+            patched.expect("the patch is accepted");
+        };
+        *self.intrusion.lock().unwrap() = Some(Box::pin(intruder));
+    }
+
+    /// Whether the intruder has struck.
+    pub(crate) fn was_intruded(&self) -> bool {
+        self.intrusion.lock().unwrap().is_none()
     }
 
     /// Deletes a rollout as kubectl would.
@@ -343,7 +370,7 @@ impl World {
 }
 
 /// The services' client, some of whose requests may be denied.
-fn api_client(cluster: &ApiServer, deny: Option<Deny>) -> Client {
+fn api_client(cluster: &ApiServer, deny: Option<Deny>, intrusion: Intrusion) -> Client {
     let server = cluster.service(Part::Api.agent());
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
         let is_denied =
@@ -356,8 +383,14 @@ fn api_client(cluster: &ApiServer, deny: Option<Deny>) -> Client {
             });
             http::Response::builder().status(code).body(axum::body::Body::from(status.to_string())).unwrap()
         });
+        let is_write = request.method() != http::Method::GET
+            && !request.uri().query().unwrap_or_default().contains("dryRun");
+        let intruder = is_write.then(|| intrusion.lock().unwrap().take()).flatten();
         let server = server.clone();
         async move {
+            if let Some(intruder) = intruder {
+                intruder.await;
+            }
             match denied {
                 Some(answer) => Ok(answer),
                 None => server.oneshot(request).await.map(|answer| answer.map(axum::body::Body::new)),

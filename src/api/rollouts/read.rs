@@ -1,5 +1,7 @@
 //! GetRollout and ListRollouts, from the cache.
 
+use prost::Message as _;
+
 use super::super::convert::Record;
 use super::super::error::Error;
 use super::super::kind::ROLLOUT;
@@ -13,6 +15,10 @@ use crate::store::Key;
 
 /// How many rollouts are looked at in one go while a page is filled from those that a selector selects.
 const BATCH: usize = 256;
+
+/// How much a page may weigh. Clients of gRPC take 4 MiB unless they are told otherwise; a page may be shorter than asked for
+/// (AIP-158).
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 impl Rollouts {
     /// GetRollout.
@@ -50,13 +56,26 @@ impl Rollouts {
                     .filter(|record| selector.matches(kube::Resource::meta(&**record).labels.as_ref())),
             );
         }
-        let shown = &found[..found.len().min(page.size)];
-        let last = shown.last().map(|record| Key::of(&**record));
-        Ok(v1::ListRolloutsResponse {
-            rollouts: shown.iter().map(|record| Record::from(&**record).show(view)).collect(),
-            next_page_token: page.next(found.len(), last.as_ref()),
-        })
+        let rollouts = fill(found.iter().take(page.size).map(|record| Record::from(&**record).show(view)));
+        let last = rollouts.len().checked_sub(1).and_then(|last| found.get(last));
+        let last = last.map(|record| Key::of(&**record));
+        let next_page_token = page.next(found.len(), rollouts.len(), last.as_ref());
+        Ok(v1::ListRolloutsResponse { rollouts, next_page_token })
     }
+}
+
+/// As many as a page may weigh, and one at least.
+fn fill(rollouts: impl Iterator<Item = v1::Rollout>) -> Vec<v1::Rollout> {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for rollout in rollouts {
+        bytes += rollout.encoded_len();
+        if bytes > PAGE_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(rollout);
+    }
+    page
 }
 
 /// The view of a request; `default` when it does not say.
