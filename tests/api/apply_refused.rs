@@ -6,7 +6,7 @@ use tonic::Code;
 use v1::applied_object::Outcome;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{World, apply_request, manifest};
+use crate::world::{Instead, Wanted, World, apply_request, manifest};
 
 /// What is said of a manifest that must be refused, after which nothing may be written.
 async fn refusal(world: &World, manifest: &str) -> Refusal {
@@ -148,4 +148,28 @@ async fn a_write_that_fails_says_what_became_of_each_document() {
     let answer = <v1::ApplyManifestResponse as prost::Message>::decode(answer.value.as_slice()).unwrap();
     let outcomes: Vec<Outcome> = answer.objects.iter().map(v1::AppliedObject::outcome).collect();
     assert_eq!(outcomes, [Outcome::Created, Outcome::Failed, Outcome::NotAttempted]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_that_another_manager_owns_is_not_taken() {
+    // The embedded cluster keeps no managed fields: this is the object as another one would show it.
+    let mut live = manifest("web");
+    live["spec"]["minReadySeconds"] = json!(5);
+    let entry = |manager: &str, subresource: &str, fields: Value| json!({ "manager": manager, "operation": "Update", "subresource": subresource, "fieldsV1": fields });
+    live["metadata"]["managedFields"] = json!([
+        entry("kubectl-client-side-apply", "", json!({ "f:spec": { "f:replicas": {} } })),
+        entry("rollouts-controller", "status", json!({ "f:status": { "f:phase": {} } })),
+        entry("gitops", "", json!({ "f:spec": { "f:minReadySeconds": {} } })),
+    ]);
+    let instead = Instead { method: http::Method::GET, path: "/rollouts/web", code: 200, body: live };
+    let world = World::wanted(Wanted { instead: Some(instead), ..Wanted::default() }).await;
+    let taking = json!({ "spec": { "minReadySeconds": 6, "replicas": 2 } });
+    let refusal = refusal(&world, &changed("web", &taking)).await.is(Code::FailedPrecondition, "FIELD_OWNED");
+    assert_eq!(refusal.metadata["manager"], "gitops");
+    let refusal = refusal.says("[0].spec.minReadySeconds belongs to \"gitops\"");
+    assert_eq!(refusal.violations.len(), 1, "{:?}", refusal.violations);
+    // A field that it does not own, and one of its own that stays as it is, are no offence.
+    let other = json!({ "spec": { "minReadySeconds": 5, "replicas": 2 } });
+    let answer = world.rollouts().apply_manifest(apply_request(&changed("web", &other))).await;
+    assert_eq!(refused(answer).code, Code::NotFound, "it was sent; this cluster does not have it");
 }

@@ -6,14 +6,19 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{Deny, Wanted, World, apply_request, manifest, name, resource};
+use crate::world::{Instead, Wanted, World, apply_request, manifest, name, resource};
 
 const FORBIDDEN: &str =
     "rollouts.argoproj.io \"web\" is forbidden: User \"system:serviceaccount:a:b\" cannot do that";
 
 async fn denying(method: Method, path: &'static str, answer: (u16, &'static str, &'static str)) -> World {
-    let world =
-        World::wanted(Wanted { deny: Some(Deny { method, path, answer }), ..Wanted::default() }).await;
+    let (code, reason, message) = answer;
+    let body = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason,
+        "message": message,
+    });
+    let instead = Some(Instead { method, path, code, body });
+    let world = World::wanted(Wanted { instead, ..Wanted::default() }).await;
     world.in_the_middle("web", 1).await;
     world
 }

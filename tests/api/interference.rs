@@ -1,12 +1,12 @@
 //! Somebody else writes between the services' read and their write: what they decided on must still hold.
 
 use rolloutd::pb::v1;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Code;
 use v1::promote_rollout_request::{From as Seen, Target};
 
 use crate::expect::refused;
-use crate::world::{World, apply_request, manifest, name};
+use crate::world::{World, manifest, name};
 
 fn promote(target: Target) -> v1::PromoteRolloutRequest {
     v1::PromoteRolloutRequest {
@@ -58,7 +58,11 @@ async fn a_new_version_just_before_is_not_promoted() {
 async fn two_changes_of_different_fields_both_stay() {
     let world = World::new().await;
     world.store_rollout("web").await;
-    world.intrude("web", None, json!({ "spec": { "minReadySeconds": 8 }, "metadata": { "labels": { "x": "y" } } }));
+    world.intrude(
+        "web",
+        None,
+        json!({ "spec": { "minReadySeconds": 8 }, "metadata": { "labels": { "x": "y" } } }),
+    );
     let spec = v1::RolloutSpec { replicas: Some(9), ..Default::default() };
     let rollout = v1::Rollout { name: name("web"), spec: Some(spec), ..Default::default() };
     let update = v1::UpdateRolloutRequest { rollout: Some(rollout), ..Default::default() };
@@ -87,7 +91,8 @@ async fn the_etag_is_checked_against_what_is_written_to() {
     // The status is nobody's edit: it is tried again.
     world.intrude("web", Some("status"), json!({ "status": { "phase": "Healthy" } }));
     let delete = v1::DeleteRolloutRequest { name: name("web"), etag: etag.clone(), ..Default::default() };
-    refused(world.untouched(world.rollouts().delete_rollout(delete)).await).is(Code::Aborted, "ETAG_MISMATCH");
+    refused(world.untouched(world.rollouts().delete_rollout(delete)).await)
+        .is(Code::Aborted, "ETAG_MISMATCH");
     assert!(!world.was_intruded());
     let scaled = world.rollouts().scale_rollout(scale("")).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(scaled.spec.unwrap().replicas, Some(9));
@@ -108,31 +113,4 @@ async fn a_manifest_is_merged_with_what_somebody_wrote_meanwhile() {
     assert!(world.was_intruded());
     let spec = world.stored("web").await["spec"].clone();
     assert_eq!((&spec["replicas"], &spec["minReadySeconds"]), (&json!(4), &json!(8)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_field_that_another_manager_owns_is_not_taken() {
-    let world = World::new().await;
-    let owned = |fields: Value| {
-        json!({ "metadata": { "managedFields": [{
-            "manager": "gitops", "operation": "Apply", "apiVersion": "argoproj.io/v1alpha1",
-            "fieldsType": "FieldsV1", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields,
-        }] } })
-    };
-    let mut web = manifest("web");
-    json_patch::merge(&mut web, &owned(json!({ "f:spec": { "f:minReadySeconds": {} } })));
-    web["spec"]["minReadySeconds"] = json!(5);
-    world.store(&web).await;
-    if world.stored("web").await["metadata"]["managedFields"].as_array().is_none_or(Vec::is_empty) {
-        // This cluster keeps no managed fields: then nobody is in the way.
-        return;
-    }
-    let mut wanted = manifest("web");
-    wanted["spec"]["minReadySeconds"] = json!(6);
-    refused(world.untouched(world.rollouts().apply_manifest(apply_request(&wanted.to_string()))).await)
-        .is(Code::FailedPrecondition, "FIELD_OWNED")
-        .says("[0].spec.minReadySeconds belongs to \"gitops\"");
-    wanted["spec"]["minReadySeconds"] = json!(5);
-    wanted["spec"]["replicas"] = json!(2);
-    world.apply(&wanted.to_string()).await;
 }

@@ -37,17 +37,18 @@ pub(crate) struct Wanted {
     pub(crate) instance_id: String,
     pub(crate) namespace: Option<String>,
     pub(crate) reconcile: Reconcile,
-    pub(crate) deny: Option<Deny>,
+    pub(crate) instead: Option<Instead>,
 }
 
-/// Requests of the services that the cluster forbids.
+/// Requests of the services that are not served as they would be.
 #[derive(Clone, Debug)]
-pub(crate) struct Deny {
+pub(crate) struct Instead {
     pub(crate) method: http::Method,
     /// How the path ends.
     pub(crate) path: &'static str,
-    /// What the API server says, and how.
-    pub(crate) answer: (u16, &'static str, &'static str),
+    /// What is answered.
+    pub(crate) code: u16,
+    pub(crate) body: Value,
 }
 
 impl Default for Wanted {
@@ -57,7 +58,7 @@ impl Default for Wanted {
             instance_id: String::new(),
             namespace: None,
             reconcile: Reconcile::AnalysisOnly,
-            deny: None,
+            instead: None,
         }
     }
 }
@@ -114,7 +115,7 @@ impl World {
         let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
         let api = Api::new(Config {
             store: control_plane.store.clone(),
-            client: api_client(&cluster, wanted.deny, intrusion.clone()),
+            client: api_client(&cluster, wanted.instead, intrusion.clone()),
             clock: clock.clone(),
             metrics,
             leadership: control_plane.leadership.clone(),
@@ -369,19 +370,16 @@ impl World {
     }
 }
 
-/// The services' client, some of whose requests may be denied.
-fn api_client(cluster: &ApiServer, deny: Option<Deny>, intrusion: Intrusion) -> Client {
+/// The services' client.
+fn api_client(cluster: &ApiServer, instead: Option<Instead>, intrusion: Intrusion) -> Client {
     let server = cluster.service(Part::Api.agent());
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let is_denied =
-            |deny: &&Deny| request.method() == deny.method && request.uri().path().ends_with(deny.path);
-        let denied = deny.as_ref().filter(is_denied).map(|deny| {
-            let (code, reason, message) = deny.answer;
-            let status = json!({
-                "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason,
-                "message": message,
-            });
-            http::Response::builder().status(code).body(axum::body::Body::from(status.to_string())).unwrap()
+        let is_meant = |instead: &&Instead| {
+            request.method() == instead.method && request.uri().path().ends_with(instead.path)
+        };
+        let answer = instead.as_ref().filter(is_meant).map(|instead| {
+            let body = axum::body::Body::from(instead.body.to_string());
+            http::Response::builder().status(instead.code).body(body).unwrap()
         });
         let is_write = request.method() != http::Method::GET
             && !request.uri().query().unwrap_or_default().contains("dryRun");
@@ -391,7 +389,7 @@ fn api_client(cluster: &ApiServer, deny: Option<Deny>, intrusion: Intrusion) -> 
             if let Some(intruder) = intruder {
                 intruder.await;
             }
-            match denied {
+            match answer {
                 Some(answer) => Ok(answer),
                 None => server.oneshot(request).await.map(|answer| answer.map(axum::body::Body::new)),
             }
