@@ -15,6 +15,7 @@ mod denied;
 mod expect;
 mod garbage;
 mod interference;
+mod kubectl;
 mod limits;
 mod moving;
 mod not_yet;

@@ -211,8 +211,9 @@ fn was_overtaken(error: &Error) -> bool {
 fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
     let sent = last_applied::annotated(&item.manifest);
     let Some(live) = live else {
-        check(item, &sent)?;
-        return Ok(Step::Create(sent));
+        let created = patch::without_nulls(&sent);
+        check(item, &created)?;
+        return Ok(Step::Create(created));
     };
     check_version(item, &live)?;
     let last = last_applied::recorded(&live);

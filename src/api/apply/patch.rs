@@ -117,8 +117,10 @@ fn only(patch: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
     kept
 }
 
-/// A value without the nulls in objects of its lists, which kubectl drops too: in a list nothing is removed by them.
-fn without_nulls(value: &Value) -> Value {
+/// A value without the nulls of its objects. kubectl drops them from what it creates, and from lists: nothing is removed by them
+/// there.
+#[must_use]
+pub(super) fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
         Value::Object(fields) => {
