@@ -77,7 +77,7 @@ impl RequestIds {
             match &answer {
                 Ok(answer) => {
                     let encoded = answer.encode_to_vec();
-                    ids.remember(id, encoded.len());
+                    ids.remember(id, Arc::clone(&slot), encoded.len());
                     *remembered = Some(encoded);
                 }
                 Err(_) => ids.forget(&id),
@@ -105,9 +105,11 @@ impl RequestIds {
         }
     }
 
-    fn remember(&self, id: String, bytes: usize) {
+    fn remember(&self, id: String, slot: Arc<Slot>, bytes: usize) {
         let mut inner = self.lock();
         inner.bytes += bytes;
+        // The one before, which failed while this one waited for it, has forgotten the id.
+        inner.by_id.insert(id.clone(), slot);
         inner.given.push_back((id, bytes, Instant::now()));
         inner.drop_old();
     }
@@ -208,6 +210,18 @@ mod tests {
         let fail = async { Err(Error::new(Reason::Conflict, "")) };
         ids.once::<i32, _>(ID, "Scale", Vec::new(), fail).await.unwrap_err();
         assert_eq!(ids.once::<i32, _>(ID, "Scale", Vec::new(), async { Ok(3) }).await.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_a_failure_is_remembered() {
+        let (ids, runs) = (Arc::new(RequestIds::default()), Arc::default());
+        let fail = ids.once::<i32, _>(ID, "Scale", b"a".to_vec(), async {
+            crate::clock::real_sleep(Duration::from_secs(1)).await;
+            Err(Error::new(Reason::Conflict, ""))
+        });
+        let (failed, done) = tokio::join!(fail, counted(&ids, ID, b"a", &runs));
+        assert!(failed.is_err());
+        assert_eq!((done.unwrap(), counted(&ids, ID, b"a", &runs).await.unwrap()), (0, 0));
     }
 
     #[tokio::test]

@@ -223,6 +223,7 @@ spec:
     let spec = &stored["spec"];
     assert_eq!(spec["futureField"]["big"], 9_007_199_254_740_995_i64);
     assert_eq!((&spec["futureField"]["half"], &spec["futureField"]["list"]), (&json!(0.5), &json!([1, 200])));
+    assert!(!spec["futureField"].as_object().unwrap().contains_key("none"), "a null is absence");
     assert_eq!(spec["template"]["spec"]["volumes"][0]["configMap"]["defaultMode"], 420);
     assert_eq!(spec["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"], 1);
     assert_eq!(stored["metadata"]["annotations"]["octal"], "0644");

@@ -48,6 +48,34 @@ async fn more_than_the_rate_is_refused_with_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_full_says_so_and_answers_probes_all_the_same() {
+    let limits = Limits { max_requests: 1, requests_per_second: 0.001, burst: 2, ..Limits::default() };
+    let world = World::wanted(Wanted { limits, ..Wanted::default() }).await;
+    world.in_the_middle("web", 1).await;
+    world.patch("web", &json!({ "spec": { "minReadySeconds": 2 } })).await;
+    // It waits for a controller, and holds its place.
+    let abort = v1::AbortRolloutRequest { name: name("web"), ..Default::default() };
+    let mut client = world.rollouts();
+    let waiting = client.abort_rollout(abort);
+    let others = async {
+        rolloutd::clock::real_sleep(Duration::from_millis(100)).await;
+        refused(world.rollouts().get_rollout(get()).await)
+            .is(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+            .says("at once");
+        refused(world.rollouts().get_rollout(get()).await)
+            .is(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+            .says("a second");
+        for _ in 0..5 {
+            let check = tonic_health::pb::HealthCheckRequest { service: String::new() };
+            let mut health = tonic_health::pb::health_client::HealthClient::new(world.api.router());
+            health.check(check).await.expect("probes are answered");
+        }
+    };
+    let (aborted, ()) = tokio::join!(waiting, others);
+    refused(aborted).is(Code::FailedPrecondition, "NOT_OBSERVED");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_callers_deadline_is_kept() {
     let world = World::new().await;
     world.in_the_middle("web", 1).await;

@@ -59,11 +59,11 @@ impl Drop for Ended {
 pub(super) struct Counted {
     body: Body,
     ended: Ended,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
-    pub(super) fn new(body: Body, ended: Ended, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(body: Body, ended: Ended, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self { body, ended, _permit: permit }
     }
 }

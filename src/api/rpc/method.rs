@@ -6,13 +6,18 @@ use std::sync::Arc;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// Whether a method answers once or goes on.
+/// The service of probes.
+const HEALTH: &str = "grpc.health.v1.Health";
+
+/// How a method answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// It answers once.
     Unary,
     /// It streams its answers.
     Streaming,
+    /// It answers whether the server is well, at once and however busy it is: who does not answer is taken for ill.
+    Probe,
 }
 
 /// A method.
@@ -43,7 +48,11 @@ impl Methods {
             file.service.into_iter().flat_map(move |service| {
                 let name: Arc<str> = format!("{package}.{}", service.name()).into();
                 service.method.into_iter().map(move |method| {
-                    let shape = if method.server_streaming() { Shape::Streaming } else { Shape::Unary };
+                    let shape = match method.server_streaming() {
+                        true => Shape::Streaming,
+                        false if *name == *HEALTH => Shape::Probe,
+                        false => Shape::Unary,
+                    };
                     let path = format!("/{name}/{}", method.name());
                     (path, Method { service: Arc::clone(&name), name: method.name().into(), shape })
                 })
@@ -74,6 +83,7 @@ mod tests {
         for path in ["/rolloutd.v1.RolloutService/WatchRollouts", "/grpc.health.v1.Health/Watch"] {
             assert_eq!(methods.find(path).shape, Shape::Streaming, "{path}");
         }
+        assert_eq!(methods.find("/grpc.health.v1.Health/Check").shape, Shape::Probe);
         assert_eq!(&*methods.find("/a/../../b").name, "unknown");
     }
 }

@@ -63,15 +63,19 @@ impl Gate {
         Self { shared: Arc::new(shared) }
     }
 
-    fn admit(&self, method: &Method, peer: Option<Peer>) -> Result<OwnedSemaphorePermit, Error> {
+    /// A place among the RPCs in flight; probes need none.
+    fn admit(&self, method: &Method, peer: Option<Peer>) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let shared = &*self.shared;
+        if method.shape == Shape::Probe {
+            return Ok(None);
+        }
         if let Err(wait) = shared.buckets.take(peer) {
             let message =
                 format!("more than {} requests a second from one caller", shared.limits.requests_per_second);
             return Err(Error::new(Reason::TooManyRequests, message).retry_after(wait));
         }
         let (room, reason, message) = match method.shape {
-            Shape::Unary => (
+            Shape::Unary | Shape::Probe => (
                 &shared.requests,
                 Reason::TooManyRequests,
                 format!("more than {} requests at once", shared.limits.max_requests),
@@ -82,7 +86,8 @@ impl Gate {
                 format!("more than {} watches at once", shared.limits.max_streams),
             ),
         };
-        Arc::clone(room).try_acquire_owned().map_err(|_| Error::new(reason, message).retry_after(RETRY_SOON))
+        let permit = Arc::clone(room).try_acquire_owned();
+        permit.map(Some).map_err(|_| Error::new(reason, message).retry_after(RETRY_SOON))
     }
 }
 
