@@ -76,6 +76,24 @@ async fn a_server_that_is_full_says_so_and_answers_probes_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_rpc_is_counted_by_method_and_code() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    world.rollouts().get_rollout(get()).await.unwrap();
+    let lost = v1::GetRolloutRequest { name: name("lost"), ..Default::default() };
+    for _ in 0..2 {
+        refused(world.rollouts().get_rollout(lost.clone()).await);
+    }
+    let text = world.metrics.text();
+    let counted = |code: &str| {
+        let labels = format!("grpc_method=\"GetRollout\",grpc_code=\"{code}\"}} ");
+        let line = text.lines().find_map(|line| Some(line.split_once(&labels)?.1.to_owned()));
+        line.unwrap_or_else(|| panic!("{code}: {text}"))
+    };
+    assert_eq!((counted("OK").as_str(), counted("NOT_FOUND").as_str()), ("1", "2"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_callers_deadline_is_kept() {
     let world = World::new().await;
     world.in_the_middle("web", 1).await;

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-
 mod apply;
 mod apply_refused;
 mod bad_input;

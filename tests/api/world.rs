@@ -67,6 +67,7 @@ pub(crate) struct World {
     pub(crate) cluster: ApiServer,
     pub(crate) client: Client,
     pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
     pub(crate) api: Api,
     pub(crate) control_plane: ControlPlane,
     intrusion: Intrusion,
@@ -117,7 +118,7 @@ impl World {
             store: control_plane.store.clone(),
             client: api_client(&cluster, wanted.instead, intrusion.clone()),
             clock: clock.clone(),
-            metrics,
+            metrics: metrics.clone(),
             leadership: control_plane.leadership.clone(),
             server: ServerFacts {
                 version: "1.2.3".to_owned(),
@@ -128,7 +129,7 @@ impl World {
             },
             limits: wanted.limits,
         });
-        Self { cluster, client, clock, api, control_plane, intrusion }
+        Self { cluster, client, clock, metrics, api, control_plane, intrusion }
     }
 
     pub(crate) fn rollouts(&self) -> Rollouts {
