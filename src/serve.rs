@@ -4,6 +4,7 @@
 //! cluster, `rolloutd dev` against the embedded one, tests against either.
 
 pub mod cluster;
+mod collector;
 pub mod flags;
 
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl ControlPlane {
         let store = Arc::new(Store::default());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
         watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
 
         let (leading, leadership) = watch::channel(Leadership::default());

@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(parse(text).to_string(), text);
         }
         for odd in ["[", "a[", "a]b", "..", "a..b", "[]"] {
-            parse(odd);
+            let _ = parse(odd);
         }
     }
 
