@@ -7,6 +7,7 @@
 //! - L5 [`apiserver`], [`simcluster`]
 
 pub mod apiserver;
+pub mod cli;
 pub mod clock;
 pub mod crd;
 pub mod hash;
