@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod apiserver;
+pub mod cli;
 pub mod clock;
 pub mod crd;
 pub mod hash;
