@@ -9,12 +9,14 @@
 //! - L3 [`store`], [`lease`]: what is known of the cluster
 //! - L4 [`worker`], [`api`], [`http`]: what writes, what answers; they meet in objects only
 //! - L5 [`serve`]: the composition root; [`apiserver`], [`simcluster`]: the embedded cluster, which knows none of it
+//! - L6 [`dev`]: all of it in one process; [`cli`]: the client, which knows the API only
 
 pub mod api;
 pub mod apiserver;
 pub mod cli;
 pub mod clock;
 pub mod crd;
+pub mod dev;
 pub mod hash;
 pub mod http;
 pub mod lease;

@@ -9,7 +9,7 @@ pub mod flags;
 pub mod process;
 mod run;
 
-pub use run::{Environment, Error, bind, run};
+pub use run::{Environment, Error, bind, require_loopback, run};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -64,6 +64,17 @@ impl Process {
         &self.api
     }
 
+    /// Waits until the caches have listed.
+    pub async fn ready(&self) {
+        self.control_plane.store.has_listed().await;
+    }
+
+    /// What it lacks to be ready.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        api::missing(&self.control_plane.store)
+    }
+
     /// Serves the gRPC API.
     pub fn serve_api(&self, listener: TcpListener) {
         let (api, stop) = (self.api.clone(), self.stop_api.clone());

@@ -28,12 +28,17 @@ pub struct Environment {
 pub enum Error {
     /// The API would be open to everybody.
     #[error(
-        "--listen: {0} is not a loopback address, and the API does not ask who calls: listen on 127.0.0.1, or accept that \
-         everybody who reaches {0} may move rollouts with --insecure-listen"
+        "--{flag}: {address} is not a loopback address, and nobody is asked who they are: listen on 127.0.0.1, or accept with \
+         --insecure-listen that everybody who reaches it may move rollouts"
     )]
-    NotLoopback(SocketAddr),
+    NotLoopback {
+        /// The flag.
+        flag: &'static str,
+        /// Where.
+        address: SocketAddr,
+    },
     /// Something else listens there, or the address is not ours.
-    #[error("--{flag}: cannot listen on {address}: {source}")]
+    #[error("--{flag}: cannot listen on {address}: {source}; choose another address or port")]
     Bind {
         /// The flag.
         flag: &'static str,
@@ -86,15 +91,12 @@ fn election(flags: &Flags, environment: Environment) -> Election {
     if !flags.leader_elect {
         return Election::Undisputed;
     }
-    let host = environment.hostname;
+    let namespace = cluster::own_namespace(environment.pod_namespace);
     Election::Lease(lease::Config {
-        namespace: cluster::own_namespace(environment.pod_namespace),
-        name: lease::lease_name(&flags.instance_id),
-        // As client-go's: readable, and another one after each start.
-        identity: format!("{host}_{}", uuid::Uuid::new_v4()),
         lease_duration: flags.leader_election_lease_duration,
         renew_deadline: flags.leader_election_renew_deadline,
         retry_period: flags.leader_election_retry_period,
+        ..lease::Config::new(namespace, &flags.instance_id, &environment.hostname)
     })
 }
 
@@ -107,8 +109,8 @@ struct Listeners {
 
 impl Listeners {
     async fn bind(flags: &Flags) -> Result<Self, Error> {
-        if !flags.listen.ip().is_loopback() && !flags.insecure_listen {
-            return Err(Error::NotLoopback(flags.listen));
+        if !flags.insecure_listen {
+            require_loopback("listen", flags.listen)?;
         }
         Ok(Self {
             api: bind("listen", flags.listen).await?,
@@ -130,6 +132,15 @@ impl Listeners {
         process.serve_http(self.probes, process.probes());
         process.serve_http(self.metrics, process.metrics());
     }
+}
+
+/// Refuses an address that others than this machine reach.
+///
+/// # Errors
+///
+/// When it is not loopback.
+pub fn require_loopback(flag: &'static str, address: SocketAddr) -> Result<(), Error> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(Error::NotLoopback { flag, address }) }
 }
 
 /// Listens at an address that a flag names.
