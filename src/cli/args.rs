@@ -37,7 +37,7 @@ pub(super) enum Verb {
     /// Create or change what manifests say
     Apply(ApplyArgs),
     /// Create rollouts from manifests; none may exist
-    Create(ApplyArgs),
+    Create(ManifestArgs),
     /// List rollouts
     List(ListArgs),
     /// Show a rollout with its revisions, ReplicaSets and pods, and what it waits for
@@ -73,13 +73,19 @@ pub(super) enum SetVerb {
 
 #[derive(Debug, Args)]
 pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub(super) manifests: ManifestArgs,
+    #[command(flatten)]
+    pub(super) request: Request,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManifestArgs {
     /// A manifest in YAML or JSON, a directory of *.yaml, *.yml and *.json, or - for standard input; may be repeated
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(super) filenames: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) dry: Dry,
-    #[command(flatten)]
-    pub(super) request: Request,
     #[command(flatten)]
     pub(super) print: Print,
 }

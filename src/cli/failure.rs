@@ -2,7 +2,7 @@
 //!
 //! One line that says what, then indented lines that say where and what to do. Pure: [`super::output`] writes them.
 
-use std::io;
+use std::{fmt, io};
 
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -23,7 +23,7 @@ pub(super) enum Failure {
     #[error("cannot reach the server at {address}: {cause}")]
     Unreachable { address: Address, cause: String },
     /// The server answered, and said no.
-    #[error("{}", message(.0))]
+    #[error("{0}")]
     Refused(Box<Refusal>),
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
@@ -45,12 +45,25 @@ pub(super) enum Failure {
     Output(io::Error),
 }
 
+/// What the server was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject<'a> {
+    /// Nothing in particular.
+    Server,
+    /// A rollout, by its full name.
+    Rollout(&'a str),
+    /// A file, whose name the server does not know.
+    File(&'a str),
+}
+
 /// The server's no.
 #[derive(Debug)]
 pub(super) struct Refusal {
     address: Address,
-    /// What was asked about: a rollout's name, or a file.
-    subject: String,
+    /// `namespace/name` of the rollout it is about, for remedies.
+    rollout: Option<String>,
+    /// The file it is about.
+    file: Option<String>,
     status: Status,
 }
 
@@ -64,8 +77,13 @@ impl Failure {
         Self::Unreachable { address: address.clone(), cause: words::one_line(&cause.to_string()) }
     }
 
-    pub(super) fn refused(address: &Address, subject: &str, status: Status) -> Self {
-        Self::Refused(Box::new(Refusal { address: address.clone(), subject: subject.to_owned(), status }))
+    pub(super) fn refused(address: &Address, subject: Subject<'_>, status: Status) -> Self {
+        let (rollout, file) = match subject {
+            Subject::Server => (None, None),
+            Subject::Rollout(name) => (Some(words::path(name)), None),
+            Subject::File(path) => (None, Some(path.to_owned())),
+        };
+        Self::Refused(Box::new(Refusal { address: address.clone(), rollout, file, status }))
     }
 
     /// How the program ends.
@@ -89,7 +107,7 @@ impl Failure {
         let message = self.to_string();
         let mut lines = vec![format!("error: {message}")];
         let more = match self {
-            Self::Refused(refusal) => refusal.more(&message),
+            Self::Refused(refusal) => refusal.more(),
             Self::Unreachable { .. } => {
                 vec![
                     "is rolloutd running there? --server or ROLLOUTD_SERVER names another address".to_owned(),
@@ -113,17 +131,26 @@ impl Failure {
     }
 }
 
-fn message(refusal: &Refusal) -> String {
-    let text = words::one_line(refusal.status.message());
-    // A status without a message still has a code, and codes have descriptions.
-    if text.is_empty() { refusal.status.code().description().to_owned() } else { text }
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(formatter, "{file}: ")?;
+        }
+        formatter.write_str(&self.message())
+    }
 }
 
 impl Refusal {
-    fn more(&self, message: &str) -> Vec<String> {
+    fn message(&self) -> String {
+        let text = words::one_line(self.status.message());
+        // A status without a message still has a code, and codes have descriptions.
+        if text.is_empty() { self.status.code().description().to_owned() } else { text }
+    }
+
+    fn more(&self) -> Vec<String> {
         // Details that cannot be decoded are left out: the message stands.
         let details = self.status.get_error_details();
-        let mut lines = violations(&details, message);
+        let mut lines = violations(&details, &self.message());
         if let Some(resource) = details.resource_info().filter(|_| self.status.code() == Code::NotFound) {
             lines.push(format!("missing: {} {}", resource.resource_type, resource.resource_name));
         }
@@ -147,7 +174,7 @@ impl Refusal {
 
     /// What to do about it, by the reason's name (a part of the contract; rollout_service.proto).
     fn remedy(&self, details: &ErrorDetails) -> Option<String> {
-        let name = words::path(&self.subject);
+        let name = self.rollout.as_deref().unwrap_or("NAME");
         let remedy = match details.error_info()?.reason.as_str() {
             "STALE_HASH" | "STALE_STEP" => {
                 format!(

@@ -10,7 +10,7 @@ const NAME: &str = "namespaces/shop/rollouts/web";
 
 fn refused(code: Code, message: &str, details: ErrorDetails) -> Failure {
     let status = Status::with_error_details(code, message, details);
-    Failure::refused(&Address::DEFAULT.parse().unwrap(), NAME, status)
+    Failure::refused(&Address::DEFAULT.parse().unwrap(), Subject::Rollout(NAME), status)
 }
 
 fn printed(code: Code, message: &str, details: ErrorDetails) -> String {
@@ -42,6 +42,15 @@ fn field_violations_stand_below_the_message_and_are_not_said_twice() {
         "replicas: must be at most 100",
         fields(&["replicas"]),
     ), @"error: replicas: must be at most 100");
+}
+
+#[test]
+fn a_failure_of_a_file_names_the_file() {
+    let address = Address::DEFAULT.parse().unwrap();
+    let violation = ErrorDetails::with_bad_request_violation("[0]", "no kind");
+    let status = Status::with_error_details(Code::InvalidArgument, "[0]: no kind", violation);
+    let failure = Failure::refused(&address, Subject::File("web.yaml"), status);
+    assert_eq!(failure.lines(), ["error: web.yaml: [0]: no kind"]);
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn a_server_that_is_away_is_named_with_when_to_try_again() {
 #[test]
 fn a_status_without_a_message_or_with_garbled_details_is_still_an_error_in_words() {
     let status = Status::with_details(Code::Internal, "", vec![0xff, 0xff].into());
-    let failure = Failure::refused(&Address::DEFAULT.parse().unwrap(), NAME, status);
+    let failure = Failure::refused(&Address::DEFAULT.parse().unwrap(), Subject::Rollout(NAME), status);
     insta::assert_snapshot!(failure.lines().join("\n"), @"error: Internal error");
     assert!(failure.applied().is_none());
 }

@@ -2,7 +2,7 @@
 
 use super::{Session, kubernetes_name, print, read, steer, suffix};
 use crate::cli::args::{Cascade, DeleteArgs, ImageArgs, NameOnly, ScaleArgs, UndoArgs};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Subject};
 use crate::cli::output::Out;
 use crate::cli::words;
 use crate::pb::v1;
@@ -26,7 +26,8 @@ pub(super) async fn set_image(session: &Session, out: &Out, arguments: ImageArgs
         wait: None,
     };
     let connection = session.connect().await?;
-    let answer = connection.ask(&name, connection.rollouts().set_rollout_image(request)).await?;
+    let answer =
+        connection.ask(Subject::Rollout(&name), connection.rollouts().set_rollout_image(request)).await?;
     let done = format!("image updated{}", suffix(&guards.dry));
     print(session, out, arguments.print, answer.into(), &done)
 }
@@ -44,7 +45,8 @@ pub(super) async fn scale(session: &Session, out: &Out, arguments: &ScaleArgs) -
         wait: None,
     };
     let connection = session.connect().await?;
-    let answer = connection.ask(&name, connection.rollouts().scale_rollout(request)).await?;
+    let answer =
+        connection.ask(Subject::Rollout(&name), connection.rollouts().scale_rollout(request)).await?;
     let done = format!("scaled{}", suffix(&guards.dry));
     print(session, out, arguments.print, answer.into(), &done)
 }
@@ -69,7 +71,8 @@ pub(super) async fn undo(session: &Session, out: &Out, arguments: &UndoArgs) -> 
         validate_only: guards.dry.validate_only(),
         wait: None,
     };
-    let answer = connection.ask(&name, connection.rollouts().rollback_rollout(request)).await?;
+    let answer =
+        connection.ask(Subject::Rollout(&name), connection.rollouts().rollback_rollout(request)).await?;
     let done = format!("rolled back{}", suffix(&guards.dry));
     print(session, out, arguments.print, answer.into(), &done)
 }
@@ -89,7 +92,7 @@ pub(super) async fn delete(session: &Session, out: &Out, arguments: &DeleteArgs)
         validate_only: arguments.dry.validate_only(),
     };
     let connection = session.connect().await?;
-    connection.ask(&name, connection.rollouts().delete_rollout(request)).await?;
+    connection.ask(Subject::Rollout(&name), connection.rollouts().delete_rollout(request)).await?;
     let object = kubernetes_name(&name);
     match arguments.output {
         Some(NameOnly::Name) => out.lines([object]),

@@ -5,7 +5,7 @@
 use super::{Session, kubernetes_name};
 use crate::cli::args::{Format, GetArgs, ListArgs};
 use crate::cli::connect::Connection;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Subject};
 use crate::cli::output::Out;
 use crate::cli::style::Detail;
 use crate::cli::table::{self, Namespaces};
@@ -47,14 +47,15 @@ pub(super) async fn rollout(
         view: view.into(),
         ..v1::GetRolloutRequest::default()
     };
-    let answer = connection.ask(name, connection.rollouts().get_rollout(request)).await?;
+    let answer = connection.ask(Subject::Rollout(name), connection.rollouts().get_rollout(request)).await?;
     answer.rollout.ok_or_else(|| Failure::Encoding("it holds no rollout".to_owned()))
 }
 
 /// A rollout's tree.
 pub(super) async fn tree(connection: &Connection, name: &str) -> Result<v1::RolloutTree, Failure> {
     let request = v1::GetRolloutTreeRequest { name: name.to_owned() };
-    let answer = connection.ask(name, connection.rollouts().get_rollout_tree(request)).await?;
+    let answer =
+        connection.ask(Subject::Rollout(name), connection.rollouts().get_rollout_tree(request)).await?;
     answer.tree.ok_or_else(|| Failure::Encoding("it holds no tree".to_owned()))
 }
 
@@ -100,7 +101,8 @@ async fn all_pages(
 ) -> Result<Vec<v1::Rollout>, Failure> {
     let mut rollouts = Vec::new();
     loop {
-        let page = connection.ask("", connection.rollouts().list_rollouts(request.clone())).await?;
+        let page =
+            connection.ask(Subject::Server, connection.rollouts().list_rollouts(request.clone())).await?;
         rollouts.extend(page.rollouts);
         if page.next_page_token.is_empty() {
             return Ok(rollouts);

@@ -2,7 +2,7 @@
 
 use super::{Answer, Session, print, read, suffix};
 use crate::cli::args::{PlainArgs, PromoteArgs};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Subject};
 use crate::cli::output::Out;
 use crate::cli::{tree, words};
 use crate::pb::v1;
@@ -40,7 +40,8 @@ pub(super) async fn promote(session: &Session, out: &Out, arguments: &PromoteArg
         validate_only: guards.dry.validate_only(),
         wait: None,
     };
-    let answer = connection.ask(&name, connection.rollouts().promote_rollout(request)).await?;
+    let answer =
+        connection.ask(Subject::Rollout(&name), connection.rollouts().promote_rollout(request)).await?;
     let how = match target {
         Target::Next(()) => "promoted".to_owned(),
         Target::Full(()) => "promoted to the end".to_owned(),
@@ -76,7 +77,7 @@ macro_rules! plain {
                     wait: None,
                 };
                 let connection = session.connect().await?;
-                let answer = connection.ask(&name, connection.rollouts().$method(request)).await?;
+                let answer = connection.ask(Subject::Rollout(&name), connection.rollouts().$method(request)).await?;
                 let done = format!(concat!($done, "{}"), suffix(&guards.dry));
                 print(session, out, arguments.print, Answer::from(answer), &done)
             }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Session;
 use crate::cli::args::{Data, VersionArgs};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Subject};
 use crate::cli::output::Out;
 use crate::cli::{json, words};
 use crate::pb::v1;
@@ -33,7 +33,7 @@ pub(super) async fn version(session: &Session, out: &Out, arguments: &VersionArg
 
 async fn ask(session: &Session) -> Result<v1::GetServerInfoResponse, Failure> {
     let connection = session.connect().await?;
-    connection.ask("", connection.server().get_server_info(v1::GetServerInfoRequest {})).await
+    connection.ask(Subject::Server, connection.server().get_server_info(v1::GetServerInfoRequest {})).await
 }
 
 fn lines(session: &Session, server: &v1::GetServerInfoResponse) -> Vec<String> {

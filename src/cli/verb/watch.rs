@@ -8,8 +8,8 @@ use tonic::{Code, Status};
 
 use super::Session;
 use crate::cli::args::{Format, GetArgs, Until};
-use crate::cli::connect::Connection;
-use crate::cli::failure::Failure;
+use crate::cli::connect::{Connection, bounded};
+use crate::cli::failure::{Failure, Subject};
 use crate::cli::live::Screen;
 use crate::cli::output::Out;
 use crate::cli::style::Detail;
@@ -83,7 +83,7 @@ impl Watch<'_> {
             attempts += 1;
             // What never worked is wrong rather than broken.
             if self.seen.is_none() || !is_broken || attempts > ATTEMPTS {
-                return Err(self.connection.refused(&self.name, status));
+                return Err(self.connection.refused(Subject::Rollout(&self.name), status));
             }
             real_sleep(PAUSE).await;
         }
@@ -93,8 +93,8 @@ impl Watch<'_> {
     async fn stream(&mut self, attempts: &mut u32) -> Result<Result<(), Status>, Failure> {
         let request = v1::WatchRolloutTreeRequest { name: self.name.clone() };
         let mut client = self.connection.rollouts();
-        let mut stream = match client.watch_rollout_tree(request).await {
-            Ok(response) => response.into_inner(),
+        let mut stream = match bounded(client.watch_rollout_tree(request)).await {
+            Ok(stream) => stream,
             Err(status) => return Ok(Err(status)),
         };
         loop {
