@@ -17,7 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("rolloutd.v1.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_well_known_types(false).compile_fds(descriptors)?;
+    // Maps in key order: the same message has the same bytes, which request ids and page tokens compare.
+    let config = tonic_prost_build::configure().compile_well_known_types(false).btree_map(".");
+    config.compile_fds(descriptors)?;
     println!("cargo:rustc-env=ROLLOUTD_COMMIT={}", commit());
     Ok(())
 }
@@ -25,8 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The commit being built, or nothing where there is no git; `version` and GetServerInfo show it.
 fn commit() -> String {
     // A file that is not there would run this script again with every build.
-    if Path::new(".git/HEAD").exists() {
-        println!("cargo:rerun-if-changed=.git/HEAD");
+    // The log has a line for each commit and each checkout.
+    let log = Path::new(".git/logs/HEAD");
+    if log.exists() {
+        println!("cargo:rerun-if-changed={}", log.display());
     }
     std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])

@@ -98,6 +98,14 @@ pub fn go_template_json(template: &Value) -> Result<String, HashError> {
     well_formed(encode(&template_type(), template)).map(|encoded| encoded.json)
 }
 
+/// The JSON that Go's `encoding/json` writes for a value of unknown type: keys sorted, no white space.
+#[must_use]
+pub fn go_json(value: &Value) -> String {
+    let mut json = String::new();
+    go_json::push_value(&mut json, value, go_json::Keys::Sorted);
+    json
+}
+
 /// The reference's hash of a pod template.
 ///
 /// # Errors

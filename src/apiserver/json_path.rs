@@ -3,6 +3,8 @@
 //!
 //! Depends on nothing. A definition's columns are parsed once; the table asks for the values of each row.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// A parsed path.
@@ -72,7 +74,9 @@ impl Step {
                 let matches = |item: &&Value| {
                     let value = member.iter().try_fold(*item, |value, name| value.get(name));
                     value.is_some_and(|value| {
-                        value.as_str().map_or_else(|| value.to_string() == *equals, |t| t == equals)
+                        let text =
+                            value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed);
+                        text == equals.as_str()
                     })
                 };
                 items.iter().filter(matches).collect()

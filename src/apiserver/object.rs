@@ -3,11 +3,29 @@
 //! Depends on nothing of the server. Objects are JSON values throughout it: a stored object is exactly what a
 //! client sees, and fields of custom resources need no Rust type.
 
+use std::io;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// A JSON object.
 pub(crate) type Members = Map<String, Value>;
+
+/// Bytes that a value has as compact JSON.
+pub(crate) fn size(value: &Value) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).map_or(usize::MAX, |()| counter.0)
+}
 
 /// Typed access to the common fields of an object; a missing or mistyped field reads as empty.
 pub(crate) trait Object {

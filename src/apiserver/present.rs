@@ -38,13 +38,13 @@ impl Presenter {
             Form::Metadata => table::partial(object),
             Form::Table(_) => {
                 let metadata = json!({"resourceVersion": object.resource_version()});
-                self.table(std::slice::from_ref(&object), metadata, now)
+                self.table(std::slice::from_ref(&object), &metadata, now)
             }
         }
     }
 
     /// A list of objects; `metadata` is that of the list.
-    pub(crate) fn list(&self, objects: &[Arc<Value>], metadata: Value, now: Timestamp) -> Value {
+    pub(crate) fn list(&self, objects: &[Arc<Value>], metadata: &Value, now: Timestamp) -> Value {
         match self.accept.form {
             Form::Objects => json!({
                 "kind": self.resource.names.list_kind,
@@ -75,11 +75,11 @@ impl Presenter {
         item
     }
 
-    fn table(&self, objects: &[&Value], metadata: Value, now: Timestamp) -> Value {
+    fn table(&self, objects: &[&Value], metadata: &Value, now: Timestamp) -> Value {
         let Form::Table(include) = self.accept.form else { return Value::Null };
         let rules = &self.version.rules;
-        let row = |object: &&Value| table::row(&self.convert(object), rules.cells(object, now), include);
-        table::table(&rules.columns(), objects.iter().map(row).collect(), metadata)
+        let row = |object: &&Value| table::row(&self.convert(object), &rules.cells(object, now), include);
+        table::table(&rules.columns(), &objects.iter().map(row).collect::<Vec<_>>(), metadata)
     }
 
     /// The object of a bookmark: nothing but its kind and the revision.
@@ -94,7 +94,7 @@ impl Presenter {
             Form::Metadata => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
-            Form::Table(_) => table::table(&self.version.rules.columns(), Vec::new(), metadata),
+            Form::Table(_) => table::table(&self.version.rules.columns(), &[], &metadata),
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     fn an_object_is_shown_in_the_version_that_was_asked_for() {
         let presenter = presenter(Form::Objects);
         assert_eq!(presenter.object(&gizmo(), Timestamp::UNIX_EPOCH)["apiVersion"], "ex.dev/v1");
-        let list = presenter.list(&[Arc::new(gizmo())], json!({}), Timestamp::UNIX_EPOCH);
+        let list = presenter.list(&[Arc::new(gizmo())], &json!({}), Timestamp::UNIX_EPOCH);
         assert_eq!(list["kind"], "GizmoList");
         assert_eq!(list["items"][0]["apiVersion"], "ex.dev/v1");
     }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn metadata_alone_has_a_kind_of_its_own() {
-        let list = presenter(Form::Metadata).list(&[Arc::new(gizmo())], json!({}), Timestamp::UNIX_EPOCH);
+        let list = presenter(Form::Metadata).list(&[Arc::new(gizmo())], &json!({}), Timestamp::UNIX_EPOCH);
         assert_eq!(list["kind"], "PartialObjectMetadataList");
         assert_eq!(list["items"][0]["kind"], "PartialObjectMetadata");
     }

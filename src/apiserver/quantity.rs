@@ -40,7 +40,7 @@ impl Quantity {
             b'+' => (false, &number[1..]),
             _ => (false, number),
         };
-        let nano = scaled(magnitude, scale)?;
+        let nano = scaled(magnitude, &scale)?;
         (nano <= i128::from(i64::MAX) * NANO)
             .then_some(Self { nano: if negative { -nano } else { nano }, format })
     }
@@ -103,7 +103,7 @@ fn multiplier(suffix: &str) -> Option<(Scale, Format)> {
 }
 
 /// The number times the scale, in nanounits, rounded up as the API does.
-fn scaled(number: &str, scale: Scale) -> Option<i128> {
+fn scaled(number: &str, scale: &Scale) -> Option<i128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let all_digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
     if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
@@ -117,8 +117,8 @@ fn scaled(number: &str, scale: Scale) -> Option<i128> {
         .ok()?;
     let mut power = 9 - i32::try_from(fraction.len()).ok()?;
     match scale {
-        Scale::Ten(exponent) => power = power.checked_add(exponent)?,
-        Scale::Two(bits) => value = value.checked_mul(1i128.checked_shl(bits)?)?,
+        Scale::Ten(exponent) => power = power.checked_add(*exponent)?,
+        Scale::Two(bits) => value = value.checked_mul(1i128.checked_shl(*bits)?)?,
     }
     if value == 0 {
         return Some(0);

@@ -101,7 +101,7 @@ pub(crate) fn page(state: &State, call: &Call<'_>, options: &ListOptions) -> Res
     let namespace = selection.namespace.as_deref();
     if revision == state.store.revision() {
         let objects = state.store.list(&call.resource.id, namespace);
-        return Ok(cut(objects, &selection, options, revision, start));
+        return Ok(cut(objects, &selection, options, revision, start.as_ref()));
     }
     let Some(past) = state.store.as_of(&call.resource.id, revision) else {
         return Err(ApiError::Expired(if options.continue_token.is_some() {
@@ -115,7 +115,7 @@ pub(crate) fn page(state: &State, call: &Call<'_>, options: &ListOptions) -> Res
             )
         }));
     };
-    Ok(cut(store::within(&past, namespace), &selection, options, revision, start))
+    Ok(cut(store::within(&past, namespace), &selection, options, revision, start.as_ref()))
 }
 
 fn cut<'s>(
@@ -123,13 +123,13 @@ fn cut<'s>(
     selection: &Selection,
     options: &ListOptions,
     revision: u64,
-    start: Option<Key>,
+    start: Option<&Key>,
 ) -> Page {
     let mut items = Vec::new();
     let mut last: Option<Key> = None;
     let mut remaining = 0;
     for (key, object) in objects {
-        if start.as_ref().is_some_and(|start| key <= start) || !selection.matches(object) {
+        if start.is_some_and(|start| key <= start) || !selection.matches(object) {
             continue;
         }
         if options.limit > 0 && items.len() >= options.limit {
@@ -155,7 +155,7 @@ fn encode_token(revision: u64, last: &Key) -> String {
 fn decode_token(token: &str) -> Result<(u64, Option<Key>), ApiError> {
     let invalid = || ApiError::bad_request("invalid continue token: continue key is not valid");
     let digits = token.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(invalid());
     }
     let byte = |pair: &[u8]| {
@@ -182,7 +182,7 @@ pub(crate) fn list(state: &State, call: &Call<'_>) -> Result<Reply, ApiError> {
             metadata["remainingItemCount"] = json!(remaining);
         }
     }
-    let value = call.presenter().list(&page.items, metadata, state.now());
+    let value = call.presenter().list(&page.items, &metadata, state.now());
     Ok(Reply::document(value, call.accept.media))
 }
 

@@ -86,7 +86,7 @@ pub(crate) enum ApiError {
     #[error("Operation cannot be fulfilled on {resource} \"{name}\": {why}")]
     Conflict { resource: GroupResource, name: String, why: String },
     #[error("{resource} \"{name}\" is forbidden: {why}")]
-    Forbidden { resource: GroupResource, name: String, why: String, cause: Option<Cause> },
+    Forbidden { resource: GroupResource, name: String, why: String, cause: Option<Box<Cause>> },
     #[error("{kind} \"{name}\" is invalid{}", aggregate(.violations))]
     Invalid { kind: GroupKind, name: String, violations: Violations },
     /// A JSON patch that does not apply.
@@ -213,7 +213,7 @@ impl ApiError {
                 Some(details)
             }
             Self::Forbidden { resource, name, cause, .. } => {
-                let causes: Vec<Value> = cause.iter().map(Cause::to_json).collect();
+                let causes: Vec<Value> = cause.iter().map(|cause| cause.to_json()).collect();
                 Some(object_details(resource, name, &causes))
             }
             Self::Invalid { kind, name, violations } => {

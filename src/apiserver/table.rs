@@ -66,7 +66,7 @@ pub(crate) enum Include {
 }
 
 /// A table of rows made by [`row`]; `metadata` is that of the list.
-pub(crate) fn table(columns: &[Column], rows: Vec<Value>, metadata: Value) -> Value {
+pub(crate) fn table(columns: &[Column], rows: &[Value], metadata: &Value) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -77,7 +77,7 @@ pub(crate) fn table(columns: &[Column], rows: Vec<Value>, metadata: Value) -> Va
 }
 
 /// The row of one object.
-pub(crate) fn row(object: &Value, cells: Vec<Value>, include: Include) -> Value {
+pub(crate) fn row(object: &Value, cells: &[Value], include: Include) -> Value {
     match include {
         Include::None => json!({"cells": cells}),
         Include::Metadata => json!({"cells": cells, "object": partial(object)}),
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn a_row_carries_what_was_asked_for() {
         let object = json!({"metadata": {"name": "a"}, "spec": {}});
-        assert_eq!(row(&object, vec![json!("a")], Include::None), json!({"cells": ["a"]}));
-        assert_eq!(row(&object, vec![], Include::Object)["object"], object);
-        assert_eq!(row(&object, vec![], Include::Metadata)["object"]["kind"], "PartialObjectMetadata");
+        assert_eq!(row(&object, &[json!("a")], Include::None), json!({"cells": ["a"]}));
+        assert_eq!(row(&object, &[], Include::Object)["object"], object);
+        assert_eq!(row(&object, &[], Include::Metadata)["object"]["kind"], "PartialObjectMetadata");
     }
 
     #[test]

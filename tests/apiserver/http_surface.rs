@@ -99,13 +99,16 @@ async fn version_and_health_answer() {
     }
 }
 
+/// Method, path, headers and body; the code and the reason of the answer.
+type Refusal<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, &'a str);
+
 #[tokio::test(start_paused = true)]
 async fn refusals_are_status_objects() {
     let client = server().client("test");
     let pod = br#"{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
     let huge = vec![b' '; 4 * 1024 * 1024];
     let json = ("content-type", "application/json");
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str); 12] = [
+    let cases: [Refusal<'_>; 12] = [
         ("GET", "/api/v1/namespaces/default/pods/a", &[], b"", 404, "NotFound"),
         ("GET", "/api/v1/gadgets", &[], b"", 404, "NotFound"),
         ("PUT", PODS, &[json], b"{}", 405, "MethodNotAllowed"),

@@ -187,6 +187,23 @@ async fn a_failed_test_of_a_json_patch_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_does_not_outgrow_what_a_cluster_stores() {
+    let api = maps(&server().client("test"));
+    create(&api, &config_map("a", "1")).await;
+    let note = "x".repeat(900_000);
+    for (key, code) in [("one", 200), ("two", 422)] {
+        let patch = Patch::Merge(json!({"data": {key: note}}));
+        let patched = api.patch("a", &PatchParams::default(), &patch).await;
+        assert_eq!(patched.map_or_else(|error| refused(Err::<(), _>(error)).code, |_| 200), code, "{key}");
+    }
+    let pods: Api<Pod> = Api::default_namespaced(server().client("test"));
+    let mut large = pod("large");
+    large.spec.as_mut().unwrap().containers[0].args = Some(vec!["x".repeat(1_600_000)]);
+    let status = refused(pods.create(&PostParams::default(), &large).await);
+    assert_eq!((status.code, status.message.as_str()), (500, "etcdserver: request is too large"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_selector_does_not_change() {
     let api: Api<ReplicaSet> = Api::default_namespaced(server().client("test"));
     create(&api, &replica_set(1)).await;

@@ -146,7 +146,6 @@ async fn a_watcher_that_fell_behind_lists_again() {
     create(&api, &config_map("a", "0")).await;
     create(&api, &config_map("gone", "0")).await;
     let mut events = Box::pin(watcher(api.clone(), watcher::Config::default()).default_backoff());
-    let mut lists = 0;
     while !matches!(events.try_next().await.unwrap(), Some(watcher::Event::InitDone)) {}
     // More than the server keeps for a watcher that does not read, and more than its history.
     for value in 1..=2000 {
@@ -154,12 +153,12 @@ async fn a_watcher_that_fell_behind_lists_again() {
     }
     api.delete("gone", &DeleteParams::default()).await.unwrap();
     let mut listed = Vec::new();
-    while lists == 0 {
+    loop {
         match timeout(DEADLINE, events.next()).await.expect("the watcher goes on").unwrap() {
             Ok(watcher::Event::InitApply(map)) => {
-                listed.push((map.name_any(), map.data.unwrap()["a"].clone()))
+                listed.push((map.name_any(), map.data.unwrap()["a"].clone()));
             }
-            Ok(watcher::Event::InitDone) => lists += 1,
+            Ok(watcher::Event::InitDone) => break,
             Ok(_) => {}
             Err(error) => assert!(error.to_string().contains("too old resource version"), "{error}"),
         }

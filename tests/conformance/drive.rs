@@ -87,8 +87,7 @@ impl Drive<'_> {
 
     /// Puts the pod template of an earlier revision back.
     pub async fn undo(&self, revision: i64) {
-        let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
-        let sets = sets.list(&ListParams::default()).await.expect("sets are listed").items;
+        let sets = self.sets().await;
         let of_revision =
             |set: &&ReplicaSet| set.annotations().get(keys::REVISION) == Some(&revision.to_string());
         let set = sets.iter().find(of_revision).expect("the revision exists");
@@ -98,6 +97,17 @@ impl Drive<'_> {
             serde_json::from_value(json!([{ "op": "replace", "path": "/spec/template", "value": template }]));
         let patch: Patch<Value> = Patch::Json(patch.expect("a JSON patch"));
         self.world.rollouts().patch("web", &PatchParams::default(), &patch).await.expect("it is patched");
+    }
+
+    /// Changes the strategy.
+    pub async fn canary(&self, canary: Value) {
+        self.spec(json!({ "strategy": { "canary": canary } })).await;
+    }
+
+    /// The ReplicaSets there are, by name.
+    pub async fn sets(&self) -> Vec<ReplicaSet> {
+        let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        sets.list(&ListParams::default()).await.expect("sets are listed").items
     }
 
     async fn spec(&self, spec: Value) {

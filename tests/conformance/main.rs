@@ -1,12 +1,16 @@
 //! The same scenarios on the embedded cluster and, where `KUBEBUILDER_ASSETS` names etcd and kube-apiserver, on a real
 //! API server; driven by RPCs and by the very patches that kubectl and its plugin send. Properties are checked for every write.
 
+#![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
+
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
+mod continuity;
 mod drive;
 mod frugality;
 mod history;
 mod interference;
 mod scenarios;
+mod strangers;
 mod world;

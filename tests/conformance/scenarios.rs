@@ -9,12 +9,16 @@ use crate::world::{World, image, manifest};
 
 const REPLICAS: [i32; 3] = [1, 3, 10];
 
-/// Runs a scenario on the embedded cluster, in virtual time.
+/// Runs a test whose clock stands still while anything has work to do.
+pub fn in_virtual_time(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(test());
+}
+
+/// Runs a scenario on the embedded cluster.
 fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     for replicas in REPLICAS {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        in_virtual_time(async || {
             let world = World::embedded().await;
             scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
             world.finish().await;

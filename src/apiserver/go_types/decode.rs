@@ -195,8 +195,8 @@ mod tests {
     const POD: &str = "io.k8s.api.core.v1.Pod";
     const REPLICA_SET: &str = "io.k8s.api.apps.v1.ReplicaSet";
 
-    fn decoded(type_name: &str, body: Value) -> Decoded {
-        decode(type_name, &body).unwrap_or_else(|e| panic!("{body}: {e}"))
+    fn decoded(type_name: &str, body: &Value) -> Decoded {
+        decode(type_name, body).unwrap_or_else(|e| panic!("{body}: {e}"))
     }
 
     #[test]
@@ -211,8 +211,8 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "500m"}}}], "priority": 0},
             "status": {},
         });
-        assert_eq!(decoded(POD, body).object, expected);
-        let set = decoded(REPLICA_SET, json!({"spec": {"replicas": 0, "minReadySeconds": 0}})).object;
+        assert_eq!(decoded(POD, &body).object, expected);
+        let set = decoded(REPLICA_SET, &json!({"spec": {"replicas": 0, "minReadySeconds": 0}})).object;
         assert_eq!(set["spec"]["replicas"], 0);
         assert_eq!(set["spec"].get("minReadySeconds"), None);
         assert_eq!(set["spec"]["selector"], Value::Null);
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_dropped_and_named_with_their_path() {
         let body = json!({"metadata": {"foo": 1}, "spec": {"containers": [{"x": 1}], "bar": 1}});
-        let decoded = decoded(POD, body);
+        let decoded = decoded(POD, &body);
         assert_eq!(decoded.unknown, ["metadata.foo", "spec.bar", "spec.containers[0].x"]);
         assert_eq!(decoded.object["spec"].get("bar"), None);
     }
@@ -273,7 +273,7 @@ mod tests {
             json!([{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]);
         let decoded = decoded(
             definition,
-            json!({"spec": {"group": "a", "names": {}, "scope": "", "versions": versions}}),
+            &json!({"spec": {"group": "a", "names": {}, "scope": "", "versions": versions}}),
         );
         assert_eq!(decoded.unknown, ["spec.versions[0].schema.openAPIV3Schema.items.typo"]);
     }

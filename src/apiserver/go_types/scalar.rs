@@ -21,15 +21,15 @@ pub(super) enum Wrong<'v> {
 pub(super) fn decode(kind: Scalar, value: Option<&Value>) -> Result<Value, Wrong<'_>> {
     let Some(value) = value else { return Ok(zero(kind)) };
     match (kind, value) {
-        (Scalar::Any, value) => Ok(value.clone()),
-        (Scalar::String, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => Ok(value.clone()),
+        (Scalar::Any, _)
+        | (Scalar::String | Scalar::IntOrString, Value::String(_))
+        | (Scalar::Bool, Value::Bool(_))
+        | (Scalar::Float64, Value::Number(_)) => Ok(value.clone()),
         (Scalar::Int32, Value::Number(_)) => match value.as_i64().and_then(|n| i32::try_from(n).ok()) {
             Some(number) => Ok(json!(number)),
             None => Err(Wrong::Type(value)),
         },
         (Scalar::Int64, Value::Number(number)) if number.as_i64().is_some() => Ok(value.clone()),
-        (Scalar::Float64, Value::Number(_)) => Ok(value.clone()),
-        (Scalar::IntOrString, Value::String(_)) => Ok(value.clone()),
         (Scalar::IntOrString, value) => decode(Scalar::Int32, Some(value)),
         (Scalar::Bytes, Value::String(_)) => bytes(value),
         (Scalar::Quantity, value) => quantity(value),

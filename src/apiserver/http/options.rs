@@ -261,13 +261,12 @@ fn check_version_match(query: &Query, mode: Mode) -> Result<(), ApiError> {
         violations.push(Violation::forbidden(&Path::of("sendInitialEvents"), detail));
     }
     match (mode, version_match) {
-        (_, None) => {}
         (Mode::Watch, Some(_)) if !initial => {
             violations.push(forbidden(
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             ));
         }
-        (Mode::Watch, Some(_)) => {}
+        (_, None) | (Mode::Watch, Some(_)) => {}
         (Mode::List, Some(version_match)) => {
             let version = query.get("resourceVersion");
             if version.is_none() {

@@ -121,7 +121,7 @@ fn validate_ports(ports: &[Value], path: &Path, violations: &mut Violations) {
         match port.integer("/containerPort").unwrap_or(0) {
             0 => violations.push(Violation::required(&path.child("containerPort"), "")),
             number => {
-                push_number(violations, &path.child("containerPort"), number, names::port_number(number))
+                push_number(violations, &path.child("containerPort"), number, names::port_number(number));
             }
         }
         if let Some(number) = port.integer("/hostPort").filter(|number| *number != 0) {
@@ -263,7 +263,7 @@ mod tests {
             "resources": {}})
     }
 
-    fn violations(change: Value) -> Vec<String> {
+    fn violations(change: &Value) -> Vec<String> {
         let mut container = valid();
         for (key, value) in change.as_object().unwrap() {
             container[key] = value.clone();
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_plain_container_is_valid() {
-        assert_eq!(violations(json!({})), Vec::<String>::new());
+        assert_eq!(violations(&json!({})), Vec::<String>::new());
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
             ),
         ];
         for (change, expected) in cases {
-            let found = violations(change.clone());
+            let found = violations(&change);
             assert_eq!(found.len(), 1, "{change}: {found:?}");
             assert!(found[0].starts_with(expected), "{change}: {found:?}");
         }

@@ -157,7 +157,11 @@ fn validate_spec(spec: &Value, violations: &mut Violations) {
         "Cluster" | "Namespaced" => {}
         "" => violations.push(Violation::required(&path.child("scope"), "")),
         other => {
-            violations.push(Violation::not_supported(&path.child("scope"), other, &["Cluster", "Namespaced"]))
+            violations.push(Violation::not_supported(
+                &path.child("scope"),
+                other,
+                &["Cluster", "Namespaced"],
+            ));
         }
     }
     validate_versions(spec, &path, violations);
@@ -302,9 +306,11 @@ mod tests {
         assert_eq!(DefinitionRules.validate(&definition), Violations::new());
     }
 
+    type Change = fn(&mut Value);
+
     #[test]
     fn malformed_definitions_are_refused() {
-        let cases: [(fn(&mut Value), &str); 7] = [
+        let cases: [(Change, &str); 7] = [
             (
                 |d| d["metadata"]["name"] = json!("x.ex.dev"),
                 "metadata.name: Invalid value: \"x.ex.dev\": must be spec.names.plural+\".\"+spec.group",
@@ -329,7 +335,7 @@ mod tests {
             (
                 |d| {
                     d["spec"]["versions"][0]["additionalPrinterColumns"] =
-                        json!([{"name": "A", "type": "x", "jsonPath": ".a"}])
+                        json!([{"name": "A", "type": "x", "jsonPath": ".a"}]);
                 },
                 "spec.additionalPrinterColumns[0].type: Invalid value: \"x\": must be one of boolean,date,integer,number,string",
             ),

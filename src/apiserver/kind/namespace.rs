@@ -123,5 +123,10 @@ pub(crate) fn terminating(resource: &GroupResource, name: &str, namespace: &str)
         message: format!("namespace {namespace} is being terminated"),
         field: "metadata.namespace",
     };
-    ApiError::Forbidden { resource: resource.clone(), name: name.to_owned(), why, cause: Some(cause) }
+    ApiError::Forbidden {
+        resource: resource.clone(),
+        name: name.to_owned(),
+        why,
+        cause: Some(Box::new(cause)),
+    }
 }

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn violations(change: Value) -> Vec<String> {
+    fn violations(change: &Value) -> Vec<String> {
         let mut spec = json!({"restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
             "containers": [{"name": "c", "image": "i", "terminationMessagePolicy": "File", "imagePullPolicy": "Always"}]});
         for (key, value) in change.as_object().unwrap() {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn fields_of_the_spec_are_checked() {
-        assert_eq!(violations(json!({})), Vec::<String>::new());
+        assert_eq!(violations(&json!({})), Vec::<String>::new());
         let cases = [
             (json!({"containers": []}), "spec.containers: Required value"),
             (
@@ -190,7 +190,7 @@ mod tests {
             ),
         ];
         for (change, expected) in cases {
-            let found = violations(change.clone());
+            let found = violations(&change);
             assert_eq!(found.len(), 1, "{change}: {found:?}");
             assert!(found[0].starts_with(expected), "{change}: {found:?}");
         }
@@ -203,6 +203,6 @@ mod tests {
             "containers": [{"name": "c", "image": "i", "terminationMessagePolicy": "File", "imagePullPolicy": "Always",
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
         });
-        assert_eq!(violations(mounting), Vec::<String>::new());
+        assert_eq!(violations(&mounting), Vec::<String>::new());
     }
 }

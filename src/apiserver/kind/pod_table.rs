@@ -164,7 +164,7 @@ fn ended(terminated: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn row(status: Value, extra: Value) -> Vec<Value> {
+    fn row(status: &Value, extra: &Value) -> Vec<Value> {
         let mut pod = json!({"metadata": {"name": "p", "creationTimestamp": "1970-01-01T00:00:00Z"},
             "spec": {"containers": [{}, {}]}, "status": status});
         for (key, value) in extra.as_object().unwrap() {
@@ -201,7 +201,7 @@ mod tests {
             ),
         ];
         for (status, ready, word, restarts) in cases {
-            let cells = row(status.clone(), json!({}));
+            let cells = row(&status, &json!({}));
             assert_eq!(
                 (&cells[1], &cells[2], &cells[3]),
                 (&json!(ready), &json!(word), &json!(restarts)),
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_being_deleted_says_so() {
-        let cells = row(json!({"phase": "Running"}), json!({"deletionTimestamp": "1970-01-01T00:00:00Z"}));
+        let cells = row(&json!({"phase": "Running"}), &json!({"deletionTimestamp": "1970-01-01T00:00:00Z"}));
         assert_eq!(cells[2], "Terminating");
         assert_eq!(cells[4], "60s");
         assert_eq!(cells[5], "<none>");

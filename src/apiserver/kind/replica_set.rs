@@ -242,7 +242,9 @@ mod tests {
         ReplicaSetRules.read(body).unwrap().object
     }
 
-    fn texts(violations: Violations) -> Vec<String> {
+    type Change = fn(&mut Value);
+
+    fn texts(violations: &Violations) -> Vec<String> {
         violations.iter().map(ToString::to_string).collect()
     }
 
@@ -250,12 +252,12 @@ mod tests {
     fn a_plain_set_is_valid_and_wants_one_replica() {
         let set = set(|_| {});
         assert_eq!(set["spec"]["replicas"], 1);
-        assert_eq!(texts(ReplicaSetRules.validate(&set)), Vec::<String>::new());
+        assert_eq!(texts(&ReplicaSetRules.validate(&set)), Vec::<String>::new());
     }
 
     #[test]
     fn the_selector_is_required_and_matches_the_template() {
-        let cases: [(&str, fn(&mut Value), &str); 4] = [
+        let cases: [(&str, Change, &str); 4] = [
             (
                 "empty",
                 |s| s["spec"]["selector"] = json!({}),
@@ -278,7 +280,7 @@ mod tests {
             ),
         ];
         for (name, change, expected) in cases {
-            assert_eq!(texts(ReplicaSetRules.validate(&set(change))), [expected], "{name}");
+            assert_eq!(texts(&ReplicaSetRules.validate(&set(change))), [expected], "{name}");
         }
     }
 
@@ -288,7 +290,7 @@ mod tests {
             s["spec"]["selector"] = json!({"matchLabels": {"tier": "a"}});
             s["spec"]["template"]["metadata"]["labels"] = json!({"tier": "a"});
         });
-        let violations = texts(ReplicaSetRules.validate_update(&new, &set(|_| {})));
+        let violations = texts(&ReplicaSetRules.validate_update(&new, &set(|_| {})));
         assert_eq!(
             violations,
             ["spec.selector: Invalid value: {\"matchLabels\":{\"tier\":\"a\"}}: field is immutable"]
@@ -298,7 +300,7 @@ mod tests {
     #[test]
     fn counts_of_the_status_are_consistent() {
         let status = json!({"status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": 3}});
-        let violations = texts(ReplicaSetRules.validate_status(&status, &json!({})));
+        let violations = texts(&ReplicaSetRules.validate_status(&status, &json!({})));
         assert_eq!(violations.len(), 3);
         assert_eq!(
             violations[2],

@@ -196,7 +196,7 @@ mod tests {
     use crate::apiserver::random::Random;
     use crate::apiserver::store::Store;
 
-    fn created(spec: Value, store: &Store) -> Result<Value, ApiError> {
+    fn created(spec: &Value, store: &Store) -> Result<Value, ApiError> {
         let mut service = ServiceRules.read(json!({"metadata": {"name": "s"}, "spec": spec}))?.object;
         let mut random = Random::new(1);
         let mut around = Surroundings { store, random: &mut random, now: Timestamp::UNIX_EPOCH };
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_new_service_gets_an_address() {
-        let service = created(json!({"ports": [{"port": 80}]}), &Store::new(1)).unwrap();
+        let service = created(&json!({"ports": [{"port": 80}]}), &Store::new(1)).unwrap();
         let spec = &service["spec"];
         assert!(spec.text("/clusterIP").starts_with("10.96."), "{spec}");
         assert_eq!(spec["clusterIPs"], json!([spec["clusterIP"]]));
@@ -218,9 +218,9 @@ mod tests {
     #[test]
     fn a_headless_service_and_a_name_get_none() {
         let headless =
-            created(json!({"clusterIP": "None", "ports": [{"port": 80}]}), &Store::new(1)).unwrap();
+            created(&json!({"clusterIP": "None", "ports": [{"port": 80}]}), &Store::new(1)).unwrap();
         assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
-        let named = created(json!({"type": "ExternalName", "externalName": "a.b"}), &Store::new(1)).unwrap();
+        let named = created(&json!({"type": "ExternalName", "externalName": "a.b"}), &Store::new(1)).unwrap();
         assert_eq!(named["spec"].get("clusterIPs"), None);
         assert_eq!(named["spec"].get("ipFamilies"), None);
     }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn rows_show_addresses_and_ports() {
         let mut service =
-            created(json!({"type": "NodePort", "ports": [{"port": 80}]}), &Store::new(1)).unwrap();
+            created(&json!({"type": "NodePort", "ports": [{"port": 80}]}), &Store::new(1)).unwrap();
         service["spec"]["clusterIPs"] = json!(["10.96.0.9"]);
         service["spec"]["ports"][0]["nodePort"] = json!(30001);
         let cells = ServiceRules.cells(&service, Timestamp::UNIX_EPOCH);
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_update_without_an_address_keeps_the_old_one() {
         let store = Store::new(1);
-        let old = created(json!({"ports": [{"port": 80}]}), &store).unwrap();
+        let old = created(&json!({"ports": [{"port": 80}]}), &store).unwrap();
         let body = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 81}]}});
         let mut new = ServiceRules.read(body).unwrap().object;
         let mut random = Random::new(2);

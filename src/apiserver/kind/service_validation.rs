@@ -110,8 +110,8 @@ fn validate_ports(spec: &Value, path: &Path, violations: &mut Violations) {
 mod tests {
     use super::*;
 
-    fn violations(spec: Value) -> Vec<String> {
-        validate(&spec).iter().map(ToString::to_string).collect()
+    fn violations(spec: &Value) -> Vec<String> {
+        validate(spec).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         let spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "ports": [
             {"port": 0, "protocol": "TCP", "targetPort": 0}, {"port": 80, "protocol": "X", "targetPort": "x_"}]});
         assert_eq!(
-            violations(spec),
+            violations(&spec),
             [
                 "spec.ports[0].name: Required value",
                 "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
@@ -138,7 +138,7 @@ mod tests {
             for (key, value) in change.as_object().unwrap() {
                 spec[key] = value.clone();
             }
-            violations(spec)
+            violations(&spec)
         };
         assert_eq!(spec(json!({})), ["spec.ports: Required value"]);
         assert_eq!(spec(json!({"clusterIPs": ["None"]})), Vec::<String>::new());

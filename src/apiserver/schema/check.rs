@@ -288,8 +288,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn violations(schema: Value) -> Vec<String> {
-        check_definition_schema(&schema, &Path::of("s")).iter().map(ToString::to_string).collect()
+    fn violations(schema: &Value) -> Vec<String> {
+        check_definition_schema(schema, &Path::of("s")).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -303,7 +303,7 @@ mod tests {
                 "sel": {"type": "object", "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "no"}]},
             }},
         }});
-        assert_eq!(violations(schema), Vec::<String>::new());
+        assert_eq!(violations(&schema), Vec::<String>::new());
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
             ),
         ];
         for (schema, expected) in cases {
-            let found = violations(schema.clone());
+            let found = violations(&schema);
             assert_eq!(found.len(), 1, "{schema}: {found:?}");
             assert!(found[0].starts_with(expected), "{found:?}");
         }

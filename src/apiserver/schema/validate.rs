@@ -67,10 +67,9 @@ impl Validator<'_> {
     fn type_of(&mut self, value: &Value, schema: &Schema, at: &str) {
         let found = json_type(value);
         let fits = match (schema.kind, found) {
-            (Type::Any, _) => true,
+            (Type::Any, _) | (Type::Number, "integer") | (Type::IntOrString, "integer" | "string") => true,
             (_, "null") => schema.nullable,
             (Type::Integer, "number") => value.as_f64().is_some_and(|n| n.fract() == 0.0),
-            (Type::Number, "integer") | (Type::IntOrString, "integer" | "string") => true,
             (kind, found) => kind.name() == found,
         };
         if !fits {
@@ -146,12 +145,7 @@ impl Validator<'_> {
             let most = rounded(bound.value);
             if number > most || (bound.exclusive && number >= most) {
                 let or_equal = if bound.exclusive { "" } else { " or equal to" };
-                let rule = if bound.exclusive {
-                    format!("should be less than {most}")
-                } else {
-                    format!("should be less than{or_equal} {most}")
-                };
-                self.invalid(at, value.clone(), &rule);
+                self.invalid(at, value.clone(), &format!("should be less than{or_equal} {most}"));
             }
         }
         if let Some(bound) = limits.minimum {
@@ -239,19 +233,26 @@ fn shown_choice(choice: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn schema(spec: Value) -> Schema {
+    fn schema(spec: &Value) -> Schema {
         Schema::parse(
             &json!({"type": "object", "properties": {"spec": {"type": "object", "properties": spec}}}),
         )
     }
 
-    fn violations(spec_schema: Value, spec: Value) -> Vec<String> {
+    fn violations(spec_schema: &Value, spec: &Value) -> Vec<String> {
         let object = json!({"spec": spec});
         validate(&object, None, &schema(spec_schema), &Path::root()).iter().map(ToString::to_string).collect()
     }
 
+    /// Each case: a schema, a value that it refuses, and how.
+    fn check_wording(cases: Vec<(Value, Value, Vec<&str>)>) {
+        for (schema, value, expected) in cases {
+            assert_eq!(violations(&json!({"x": schema}), &json!({"x": value})), expected, "{schema} {value}");
+        }
+    }
+
     #[test]
-    fn each_rule_is_worded_as_the_real_validator_words_it() {
+    fn rules_about_scalars_are_worded_as_the_real_validator_words_them() {
         let cases = [
             (
                 json!({"type": "integer"}),
@@ -300,6 +301,13 @@ mod tests {
                 json!(4),
                 vec!["spec.x: Invalid value: 4: spec.x in body should be a multiple of 3"],
             ),
+        ];
+        check_wording(cases.to_vec());
+    }
+
+    #[test]
+    fn rules_about_nodes_are_worded_as_the_real_validator_words_them() {
+        let cases = [
             (
                 json!({"type": "array", "maxItems": 1, "items": {"type": "string"}}),
                 json!(["a", 1]),
@@ -331,13 +339,7 @@ mod tests {
                 ],
             ),
         ];
-        for (schema, value, expected) in cases {
-            assert_eq!(
-                violations(json!({"x": schema.clone()}), json!({"x": value.clone()})),
-                expected,
-                "{schema} {value}"
-            );
-        }
+        check_wording(cases.to_vec());
     }
 
     #[test]
@@ -352,7 +354,7 @@ mod tests {
             (json!({"type": "object", "not": {"required": ["a"]}}), json!({"b": 1})),
         ];
         for (schema, value) in cases {
-            assert_eq!(violations(json!({"x": schema}), json!({"x": value})), Vec::<String>::new());
+            assert_eq!(violations(&json!({"x": schema}), &json!({"x": value})), Vec::<String>::new());
         }
     }
 
@@ -360,7 +362,7 @@ mod tests {
     fn combinations_name_the_node() {
         let one_of = json!({"x": {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}});
         assert_eq!(
-            violations(one_of, json!({"x": {"a": 1, "b": 1}})),
+            violations(&one_of, &json!({"x": {"a": 1, "b": 1}})),
             [
                 "<nil>: Invalid value: \"\": \"spec.x\" must validate one and only one schema (oneOf). Found 2 valid alternatives"
             ]
@@ -369,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_update_does_not_fail_over_what_it_leaves_unchanged() {
-        let schema = schema(json!({"x": {"type": "integer"}, "y": {"type": "integer"}}));
+        let schema = schema(&json!({"x": {"type": "integer"}, "y": {"type": "integer"}}));
         let old = json!({"spec": {"x": "bad"}});
         let new = json!({"spec": {"x": "bad", "y": "worse"}});
         let violations = validate(&new, Some(&old), &schema, &Path::root());

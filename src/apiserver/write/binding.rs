@@ -48,7 +48,7 @@ pub(crate) fn bind(state: &mut State, call: &mut Call<'_>) -> Result<Reply, ApiE
         }
     }
     mark_scheduled(&mut bound, &object::time(state.now()));
-    store(state, call, bound);
+    store(state, call, bound)?;
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Reply::document(status, call.accept.media).with_code(201))

@@ -68,7 +68,7 @@ pub(super) fn insert(state: &mut State, call: &mut Call<'_>, object: &Value) -> 
         object.set_meta("uid", Some(json!(uid)));
         let prepared = prepare(state, call, object)?;
         let Some(existing) = state.store.get(&call.resource.id, &Key::of(&prepared)) else {
-            return Ok(store(state, call, prepared));
+            return store(state, call, prepared);
         };
         let (resource, name) = (call.resource.id.clone(), prepared.name().to_owned());
         if !generates {

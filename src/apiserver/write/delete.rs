@@ -54,7 +54,7 @@ pub(crate) fn delete_collection(state: &mut State, call: &mut Call<'_>) -> Resul
     }
     call.target.name.clear();
     let metadata = json!({"resourceVersion": page.revision.to_string()});
-    let value = call.presenter().list(&page.items, metadata, state.now());
+    let value = call.presenter().list(&page.items, &metadata, state.now());
     Ok(Reply::document(value, call.accept.media))
 }
 

@@ -15,10 +15,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::object::Object;
+use super::object::{self, Object};
 use super::resource::Scope;
 use super::state::State;
 use super::status::ApiError;
+
+/// Largest object in bytes of JSON: what etcd accepts in one request by default (1.5 MiB).
+const OBJECT_MAX: usize = 3 * 512 * 1024;
 
 /// Puts an object into the namespace of the request; refuses another one.
 fn settle_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError> {
@@ -58,10 +61,14 @@ fn drop_untracked(object: &mut Value) {
 }
 
 /// Commits an object, unless the request is a dry run; returns it as the client sees it.
-fn store(state: &mut State, call: &Call<'_>, mut object: Value) -> Arc<Value> {
+fn store(state: &mut State, call: &Call<'_>, mut object: Value) -> Result<Arc<Value>, ApiError> {
     object.set_member("apiVersion", Some(json!(call.resource.api_version(&call.resource.storage))));
     if call.is_dry_run() {
-        return Arc::new(object);
+        return Ok(Arc::new(object));
     }
-    state.write(call.author(), &call.resource, object)
+    if object::size(&object) > OBJECT_MAX {
+        // In a real cluster the refusal comes from the database.
+        return Err(ApiError::Unclassified("etcdserver: request is too large".to_owned()));
+    }
+    Ok(state.write(call.author(), &call.resource, object))
 }

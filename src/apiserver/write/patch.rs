@@ -4,19 +4,29 @@
 
 use std::sync::Arc;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::{check_name, scale, settle_namespace, update};
 use crate::apiserver::call::Call;
 use crate::apiserver::field::{Path, Violation};
-use crate::apiserver::http::body::{go_syntax_error, json, type_name};
+use crate::apiserver::http::body::{BODY_MAX, go_syntax_error, json, type_name};
 use crate::apiserver::http::reply::Reply;
+use crate::apiserver::object;
 use crate::apiserver::resource::{Origin, Subresource};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
 
 /// Most operations of a JSON patch (apiserver's `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
+
+/// Bytes that the copies of one JSON patch may add: as in kube-apiserver, what a body may have. Each copy may double a
+/// document, so that a short patch could ask for any size.
+const COPIED_MAX: usize = BODY_MAX;
+
+/// How deep a patched document may be nested: as deep as a body, which `serde_json` limits. Moves could nest one
+/// without end.
+const DEPTH_MAX: usize = 128;
 
 /// A patch, not yet applied.
 pub(super) enum Patch {
@@ -101,11 +111,11 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
 }
 
 /// Applies a patch to a document; returns the document and the patch's own repeated fields.
-pub(super) fn applied<'p>(patch: &'p Patch, document: Value) -> Result<(Value, &'p [String]), ApiError> {
+pub(super) fn applied(patch: &Patch, document: Value) -> Result<(Value, &[String]), ApiError> {
     let mut document = document;
     match patch {
         Patch::Json(operations) => {
-            json_patch::patch(&mut document, operations).map_err(|_| ApiError::PatchFailed)?;
+            apply_operations(&mut document, operations).ok_or(ApiError::PatchFailed)?;
             Ok((document, &[]))
         }
         Patch::Merge { value, duplicates } => {
@@ -113,6 +123,40 @@ pub(super) fn applied<'p>(patch: &'p Patch, document: Value) -> Result<(Value, &
             Ok((document, duplicates))
         }
     }
+}
+
+/// Applies the operations one by one; `None` when one fails or the document would grow beyond bounds.
+fn apply_operations(document: &mut Value, operations: &[PatchOperation]) -> Option<()> {
+    let mut copied = 0;
+    for operation in operations {
+        let moved = match operation {
+            PatchOperation::Add(add) => Some(&add.value),
+            PatchOperation::Replace(replace) => Some(&replace.value),
+            PatchOperation::Move(from) => Some(document.pointer(from.from.as_str())?),
+            PatchOperation::Copy(from) => {
+                let value = document.pointer(from.from.as_str())?;
+                copied += object::size(value);
+                Some(value)
+            }
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
+        };
+        let above = operation.path().as_str().matches('/').count();
+        if copied > COPIED_MAX || moved.is_some_and(|value| above + depth(value) > DEPTH_MAX) {
+            return None;
+        }
+        json_patch::patch_unsafe(document, std::slice::from_ref(operation)).ok()?;
+    }
+    Some(())
+}
+
+/// Levels of nesting; a scalar has one.
+fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(members) => members.values().map(depth).max(),
+        _ => None,
+    };
+    1 + below.unwrap_or(0)
 }
 
 fn read_patched(call: &mut Call<'_>, patch: &Patch, presented: Value) -> Result<Value, ApiError> {
@@ -126,4 +170,71 @@ fn read_patched(call: &mut Call<'_>, patch: &Patch, presented: Value) -> Result<
 /// A patch whose result is no object of the kind.
 pub(super) fn refused(document: &str, why: &str) -> ApiError {
     ApiError::invalid(GroupKind::default(), "", vec![Violation::invalid(&Path::of("patch"), document, why)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn patched(mut document: Value, operations: Value) -> Option<Value> {
+        let operations: json_patch::Patch = serde_json::from_value(operations).unwrap();
+        apply_operations(&mut document, &operations).map(|()| document)
+    }
+
+    #[test]
+    fn operations_apply_in_order() {
+        let operations = json!([
+            {"op": "test", "path": "/a", "value": [1]},
+            {"op": "add", "path": "/a/-", "value": 2},
+            {"op": "copy", "from": "/a", "path": "/b"},
+            {"op": "remove", "path": "/a/0"},
+            {"op": "move", "from": "/a", "path": "/c~1d"},
+            {"op": "replace", "path": "/b/0", "value": {"x": null}},
+        ]);
+        let expected = json!({"b": [{"x": null}, 2], "c/d": [2]});
+        assert_eq!(patched(json!({"a": [1]}), operations), Some(expected));
+    }
+
+    #[test]
+    fn what_does_not_apply_fails() {
+        let cases = [
+            json!({"op": "test", "path": "/a", "value": 2}),
+            json!({"op": "test", "path": "/b", "value": null}),
+            json!({"op": "remove", "path": "/b"}),
+            json!({"op": "replace", "path": "/b", "value": 1}),
+            json!({"op": "add", "path": "/b/c", "value": 1}),
+            json!({"op": "copy", "from": "/b", "path": "/c"}),
+            json!({"op": "move", "from": "/b", "path": "/c"}),
+        ];
+        for operation in cases {
+            assert_eq!(patched(json!({"a": 1}), json!([operation])), None, "{operation}");
+        }
+    }
+
+    #[test]
+    fn copies_do_not_double_a_document_without_end() {
+        let copies = |count: usize| -> Value {
+            (0..count).map(|index| json!({"op": "copy", "from": "", "path": format!("/{index}")})).collect()
+        };
+        let document = json!({"a": "x".repeat(1000)});
+        assert!(patched(document.clone(), copies(10)).is_some());
+        assert_eq!(patched(document, copies(40)), None);
+    }
+
+    #[test]
+    fn moves_do_not_nest_a_document_without_end() {
+        let turns = |count: usize| -> Value {
+            let turn = |index: usize| {
+                let (inner, outer) = if index % 2 == 0 { ("a", "b") } else { ("b", "a") };
+                [
+                    json!({"op": "add", "path": format!("/{outer}"), "value": {}}),
+                    json!({"op": "move", "from": format!("/{inner}"), "path": format!("/{outer}/{inner}")}),
+                ]
+            };
+            (0..count).flat_map(turn).collect()
+        };
+        assert!(patched(json!({"a": {}}), turns(100)).is_some());
+        assert_eq!(patched(json!({"a": {}}), turns(200)), None);
+    }
 }

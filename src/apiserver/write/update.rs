@@ -105,7 +105,7 @@ pub(super) fn apply(
     if new == **old {
         return Ok(old.clone());
     }
-    Ok(store(state, call, new))
+    store(state, call, new)
 }
 
 /// Optimistic concurrency: a version that the client names must be the stored one; without one the update is

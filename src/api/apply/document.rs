@@ -1,0 +1,243 @@
+//! From the text of a manifest to its documents.
+//!
+//! YAML as kubectl reads it (YAML 1.1 booleans and octal numbers; several documents), or JSON (objects one after the other, lists, arrays).
+//! Nothing is lost: integers stay integers up to the 64 bits that Kubernetes has.
+
+use serde_json::{Map, Number, Value};
+
+use crate::api::convert::Fault;
+use crate::api::error::Error;
+
+/// How many objects one request may apply: each costs three requests to the cluster.
+const MOST_OBJECTS: usize = 200;
+
+/// An object of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Document {
+    /// Which document it is, or belongs to, 0-based; empty documents do not count.
+    pub index: usize,
+    /// Where it is, as field violations begin: `[1]`, or `[1].items[0]` within a list.
+    pub place: String,
+    /// The object.
+    pub object: Map<String, Value>,
+}
+
+impl Document {
+    /// The path of a field of the object in the manifest.
+    pub(super) fn at(&self, field: &str) -> String {
+        match field {
+            "" => self.place.clone(),
+            field => format!("{}.{field}", self.place),
+        }
+    }
+}
+
+/// Reads a manifest.
+pub(super) fn read(manifest: &str) -> Result<Vec<Document>, Error> {
+    let values = parse(manifest)?;
+    let mut documents = Vec::new();
+    let mut faults = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        unfold(index, format!("[{index}]"), value, &mut documents, &mut faults);
+    }
+    if !faults.is_empty() {
+        return Err(Error::invalid(faults));
+    }
+    match documents.len() {
+        0 => Err(Error::field("manifest", "holds no object")),
+        count if count > MOST_OBJECTS => Err(Error::field(
+            "manifest",
+            format!("holds {count} objects; at most {MOST_OBJECTS} are applied at once"),
+        )),
+        _ => Ok(documents),
+    }
+}
+
+fn parse(manifest: &str) -> Result<Vec<Value>, Error> {
+    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not.
+    if manifest.trim_start().starts_with(['{', '[']) {
+        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Value>();
+        if let Ok(values) = json.collect::<Result<Vec<_>, _>>() {
+            return Ok(values.into_iter().map(whole_numbers).collect());
+        }
+    }
+    let options = serde_saphyr::options! {
+        // 0644 is 420, as for kubectl: modes of volumes are written so.
+        legacy_octal_numbers: true,
+    };
+    let mut reader = manifest.as_bytes();
+    let mut values = Vec::new();
+    for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options) {
+        match document {
+            Ok(Value::Null) => {}
+            Ok(value) => values.push(whole_numbers(value)),
+            Err(error) => return Err(malformed(values.len(), &error)),
+        }
+    }
+    Ok(values)
+}
+
+fn malformed(index: usize, error: &serde_saphyr::Error) -> Error {
+    let place = format!("[{index}]");
+    let why = error.without_snippet().to_string();
+    match error.location() {
+        // The message ends with line and column of its own accord; machines get them apart.
+        Some(location) => Error::field(place, format!("is not YAML: {why}"))
+            .with("document", index.to_string())
+            .with("line", location.line().to_string())
+            .with("column", location.column().to_string()),
+        None => Error::field(place, format!("is not YAML: {why}")).with("document", index.to_string()),
+    }
+}
+
+/// Turns `1.0` into `1`, as the way from YAML to Kubernetes does for kubectl.
+fn whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => Value::Number(whole(number)),
+        Value::Array(items) => Value::Array(items.into_iter().map(whole_numbers).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(key, value)| (key, whole_numbers(value))).collect())
+        }
+        other => other,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers within 2^53 fit")]
+fn whole(number: Number) -> Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(float) if float.fract() == 0.0 && float.abs() <= EXACT => Number::from(float as i64),
+        _ => number,
+    }
+}
+
+/// An object is itself; a list is its items.
+fn unfold(index: usize, place: String, value: Value, documents: &mut Vec<Document>, faults: &mut Vec<Fault>) {
+    match value {
+        Value::Object(mut object) if is_list(&object) => {
+            let items = object.remove("items").unwrap_or_default();
+            let Value::Array(items) = items else {
+                faults.push(Fault::new(format!("{place}.items"), "must be a list of objects"));
+                return;
+            };
+            for (position, item) in items.into_iter().enumerate() {
+                unfold(index, format!("{place}.items[{position}]"), item, documents, faults);
+            }
+        }
+        Value::Object(object) => documents.push(Document { index, place, object }),
+        Value::Array(items) => {
+            for (position, item) in items.into_iter().enumerate() {
+                unfold(index, format!("{place}[{position}]"), item, documents, faults);
+            }
+        }
+        other => {
+            let what = match other {
+                Value::String(_) => "text",
+                Value::Number(_) => "a number",
+                _ => "a boolean",
+            };
+            faults.push(Fault::new(place, format!("is {what} where an object belongs")));
+        }
+    }
+}
+
+/// A `List`, or the list of one kind such as `RolloutList`.
+fn is_list(object: &Map<String, Value>) -> bool {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    kind == "List" || (kind.ends_with("List") && object.contains_key("items"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tonic_types::StatusExt as _;
+
+    fn objects(manifest: &str) -> Vec<(String, Value)> {
+        read(manifest)
+            .unwrap()
+            .into_iter()
+            .map(|document| (document.place, Value::Object(document.object)))
+            .collect()
+    }
+
+    #[test]
+    fn several_documents_lists_and_arrays_are_objects_with_places() {
+        let a = json!({ "kind": "A" });
+        let b = json!({ "kind": "B" });
+        let both =
+            |first: &str, second: &str| vec![(first.to_owned(), a.clone()), (second.to_owned(), b.clone())];
+        for (manifest, expected) in [
+            ("---\nkind: A\n---\n# nothing\n---\nkind: B\n...\n", both("[0]", "[1]")),
+            ("kind: A\n---\n---\nkind: B", both("[0]", "[1]")),
+            ("kind: List\nitems:\n- kind: A\n- kind: B\n", both("[0].items[0]", "[0].items[1]")),
+            ("[{\"kind\":\"A\"},{\"kind\":\"B\"}]", both("[0][0]", "[0][1]")),
+            ("{\"kind\":\"A\"}\n{\"kind\":\"B\"}", both("[0]", "[1]")),
+            ("{kind: A}\n---\n{kind: B}", both("[0]", "[1]")),
+            ("kind: A\n---\nkind: RolloutList\nitems: [{kind: B}]", both("[0]", "[1].items[0]")),
+        ] {
+            assert_eq!(objects(manifest), expected, "{manifest}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_kubectl_reads_them_and_none_is_lost() {
+        for (yaml, value) in [
+            ("0644", json!(420)),
+            ("'0644'", json!("0644")),
+            ("9223372036854775807", json!(i64::MAX)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("1.0", json!(1)),
+            ("0.5", json!(0.5)),
+            ("yes", json!(true)),
+            ("'yes'", json!("yes")),
+            ("2026-11-21", json!("2026-11-21")),
+            ("100m", json!("100m")),
+            ("~", json!(null)),
+            ("|\n  a\n  b\n", json!("a\nb\n")),
+            ("1e3", json!(1000)),
+        ] {
+            let read = objects(&format!("v: {yaml}"));
+            assert_eq!(read[0].1, json!({ "v": value }), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn malformed_yaml_is_refused_with_document_line_and_column() {
+        for (manifest, document, line, column) in [
+            ("kind: A\n---\nspec: [\n", "1", "3", "7"),
+            ("kind: A\n---\nspec: {x: 1\nkind: : :\n", "1", "4", "5"),
+            ("kind: A\nkind: B\n", "0", "2", "1"),
+            ("a: *nope\n", "0", "1", "4"),
+            ("{\"kind\": }", "0", "1", "11"),
+        ] {
+            let status = tonic::Status::from(read(manifest).unwrap_err());
+            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+            let metadata = status.get_details_error_info().unwrap().metadata;
+            let at = |key: &str| metadata[key].as_str();
+            assert_eq!((at("document"), at("line")), (document, line), "{manifest}: {}", status.message());
+            assert!(at("column").parse::<u64>().is_ok(), "{manifest}: column {column} or near it");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_object_is_refused() {
+        for manifest in
+            ["", "# nothing\n", "---\n---\n", "just text", "- 1\n- 2", "kind: List\nitems: 7", "[]"]
+        {
+            assert!(read(manifest).is_err(), "{manifest}");
+        }
+        let many = "kind: A\n---\n".repeat(MOST_OBJECTS + 1);
+        assert!(read(&many).unwrap_err().message().contains("at most"));
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_is_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let below = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![below; 10].join(", ")));
+        }
+        assert!(read(&bomb).is_err());
+    }
+}

@@ -1,0 +1,288 @@
+//! Requests to the API server, as plain JSON: nothing of an object is lost on the way.
+//!
+//! Every request has a deadline, names this server as the field manager, and fails with an [`Error`] that says what a caller can
+//! do about it.
+
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
+use kube::core::Request;
+use serde_json::Value;
+
+use super::convert::Fault;
+use super::error::{Error, RETRY_SOON};
+use super::kind::{Kind, NAMESPACE};
+use super::status::{self, Reason};
+
+/// The name under which this server's writes stand in managedFields.
+pub(super) const FIELD_MANAGER: &str = "rolloutd";
+
+/// How long the API server may take for one request: longer than a healthy one ever does, shorter than a caller waits.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whether a write is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It is.
+    Commit,
+    /// The server checks it as if it were, and stores nothing.
+    DryRun,
+}
+
+impl Mode {
+    /// The mode of a request with `validate_only`.
+    pub(super) fn of(validate_only: bool) -> Self {
+        if validate_only { Self::DryRun } else { Self::Commit }
+    }
+}
+
+/// An object in the cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    /// Its kind.
+    pub kind: &'a Kind,
+    /// Its namespace; empty for objects of the whole cluster.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// A change to an object.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// A JSON merge patch (RFC 7386).
+    Merge(Value),
+    /// A JSON merge patch of the status subresource.
+    MergeStatus(Value),
+    /// A JSON patch (RFC 6902).
+    Json(json_patch::Patch),
+}
+
+/// The API server.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    /// Through this client.
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// An object; `None` when it does not exist.
+    pub(super) async fn get(&self, target: Target<'_>) -> Result<Option<Value>, Error> {
+        let request = target.collection().get(target.name, &GetParams::default());
+        match self.send(request, "get", target, "").await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.reason() == Reason::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object. Gives it as it is stored.
+    pub(super) async fn create(
+        &self,
+        target: Target<'_>,
+        object: &Value,
+        mode: Mode,
+    ) -> Result<Value, Error> {
+        let params =
+            PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let request = target.collection().create(&params, object.to_string().into_bytes());
+        self.send(request, "create", target, "").await
+    }
+
+    /// Changes an object. Gives it as it is stored.
+    pub(super) async fn change(
+        &self,
+        target: Target<'_>,
+        change: &Change,
+        mode: Mode,
+    ) -> Result<Value, Error> {
+        let params = PatchParams {
+            dry_run: mode == Mode::DryRun,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let collection = target.collection();
+        match change {
+            Change::Merge(patch) => {
+                let request = collection.patch(target.name, &params, &Patch::Merge(patch));
+                self.send(request, "patch", target, "").await
+            }
+            Change::MergeStatus(patch) => {
+                let request =
+                    collection.patch_subresource("status", target.name, &params, &Patch::Merge(patch));
+                self.send(request, "patch", target, "/status").await
+            }
+            Change::Json(patch) => {
+                let request = collection.patch(target.name, &params, &Patch::<()>::Json(patch.clone()));
+                self.send(request, "patch", target, "").await
+            }
+        }
+    }
+
+    /// Deletes an object.
+    pub(super) async fn delete(&self, target: Target<'_>, params: &DeleteParams) -> Result<(), Error> {
+        let request = target.collection().delete(target.name, params);
+        self.send(request, "delete", target, "").await.map(|_| ())
+    }
+
+    /// The names of all namespaces.
+    pub(super) async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        let target = Target { kind: &NAMESPACE, namespace: "", name: "" };
+        let request = target.collection().list_metadata(&kube::api::ListParams::default());
+        let list = self.send(request, "list", target, "").await?;
+        let items = list["items"].as_array().into_iter().flatten();
+        Ok(items.filter_map(|item| Some(item["metadata"]["name"].as_str()?.to_owned())).collect())
+    }
+
+    /// The API server's version; `None` when it does not answer.
+    pub(super) async fn version(&self) -> Option<String> {
+        let answer = tokio::time::timeout(REQUEST_DEADLINE, self.client.apiserver_version()).await;
+        Some(answer.ok()?.ok()?.git_version)
+    }
+
+    async fn send(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        verb: &'static str,
+        target: Target<'_>,
+        subresource: &'static str,
+    ) -> Result<Value, Error> {
+        let request = request.map_err(|error| Error::internal("a request could not be built", &error))?;
+        match tokio::time::timeout(REQUEST_DEADLINE, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(explain(&error, verb, target, subresource)),
+            Err(_) => Err(Error::new(
+                Reason::ClusterUnavailable,
+                format!("the API server did not answer within {}s", REQUEST_DEADLINE.as_secs()),
+            )
+            .retry_after(RETRY_SOON)),
+        }
+    }
+}
+
+impl Target<'_> {
+    fn collection(self) -> Request {
+        Request::new(self.kind.path(self.namespace))
+    }
+}
+
+/// What a caller is told of an error.
+fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresource: &str) -> Error {
+    let reason = status::of_kubernetes(error);
+    let resource = target.kind.named(target.namespace, target.name);
+    let answer = match error {
+        kube::Error::Api(status) => Some(&**status),
+        _ => None,
+    };
+    let said = answer.map(|status| status.message.as_str()).unwrap_or_default();
+    match reason {
+        Reason::PermissionDenied => lacks_right(verb, target, subresource),
+        Reason::NotFound => {
+            let about = answer.and_then(|status| status.details.as_ref());
+            match about.filter(|about| about.kind == NAMESPACE.plural && *target.kind != NAMESPACE) {
+                Some(_) => Error::not_found(NAMESPACE.named("", target.namespace)),
+                None => Error::not_found(resource),
+            }
+        }
+        Reason::AlreadyExists => {
+            Error::new(reason, format!("{} exists already", resource.name)).about(resource)
+        }
+        Reason::Conflict => {
+            let message = format!("{} is another than it was; read it and try again", resource.name);
+            Error::new(reason, message).about(resource)
+        }
+        Reason::InvalidObject => {
+            let causes = answer.and_then(|status| status.details.as_ref()).map(|details| &details.causes);
+            let fault =
+                |cause: &kube::core::response::StatusCause| Fault::new(&*cause.field, &*cause.message);
+            let faults = causes.into_iter().flatten().map(fault).collect();
+            Error::new(reason, said).about(resource).with_faults(faults)
+        }
+        Reason::AdmissionDenied | Reason::QuotaExceeded | Reason::ObjectTooLarge => {
+            Error::new(reason, said).about(resource)
+        }
+        Reason::KindNotServed => {
+            let kind = target.kind;
+            let message = format!("the cluster does not serve {} of {}", kind.kind, kind.api_version());
+            Error::new(reason, message)
+        }
+        Reason::ClusterBusy => {
+            let pause = answer
+                .and_then(|status| status.details.as_ref())
+                .map_or(0, |details| details.retry_after_seconds);
+            let pause = Duration::from_secs(pause.into()).max(RETRY_SOON);
+            Error::new(reason, "the API server asks for patience").retry_after(pause)
+        }
+        Reason::DeadlineExceeded => Error::new(reason, "the API server did not finish in time"),
+        Reason::ClusterUnavailable => {
+            tracing::warn!(%error, verb, object = %resource.name, "the API server did not serve a request");
+            Error::new(reason, "the API server cannot be reached, or does not serve this server now")
+                .retry_after(RETRY_SOON)
+        }
+        _ => Error::internal("the API server's answer was not understood", error),
+    }
+}
+
+fn lacks_right(verb: &'static str, target: Target<'_>, subresource: &str) -> Error {
+    let resource = format!("{}{subresource}", target.kind.resource());
+    let place = match target.namespace {
+        "" => "in the cluster".to_owned(),
+        namespace => format!("in namespace {namespace}"),
+    };
+    let message =
+        format!("this server may not {verb} {resource} {place}: its account in the cluster lacks that rule");
+    Error::new(Reason::PermissionDenied, message)
+        .with("verb", verb)
+        .with("resource", resource)
+        .with("namespace", target.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::kind::ROLLOUT;
+    use serde_json::json;
+
+    const WEB: Target<'_> = Target { kind: &ROLLOUT, namespace: "shop", name: "web" };
+
+    fn explained(status: Value) -> Error {
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        explain(&kube::Error::Api(status.boxed()), "patch", WEB, "/status")
+    }
+
+    #[test]
+    fn a_missing_right_is_named() {
+        let error = explained(json!({ "code": 403, "reason": "Forbidden", "message":
+            "rollouts.argoproj.io \"web\" is forbidden: User \"system:serviceaccount:a:b\" cannot patch resource" }));
+        assert_eq!(
+            error.message(),
+            "this server may not patch rollouts.argoproj.io/status in namespace shop: its account in the cluster lacks that rule"
+        );
+    }
+
+    #[test]
+    fn nothing_internal_leaks() {
+        let webhook = "failed calling webhook \"x\": Post \"https://user:secret@10.0.0.1/validate\": refused";
+        let error = explained(json!({ "code": 500, "reason": "InternalError", "message": webhook }));
+        assert_eq!(error.reason(), Reason::ClusterUnavailable);
+        assert!(!format!("{error:?}").contains("secret"));
+        let away = kube::Error::Service("tcp connect error: 10.0.0.1:6443".into());
+        assert!(!format!("{:?}", explain(&away, "get", WEB, "")).contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_missing_namespace_is_told_from_a_missing_object() {
+        let missing = |kind: &str| {
+            explained(
+                json!({ "code": 404, "reason": "NotFound", "message": "", "details": { "kind": kind, "name": "x" } }),
+            )
+        };
+        assert_eq!(missing("namespaces").message(), "namespaces/shop does not exist");
+        assert_eq!(missing("rollouts").message(), "namespaces/shop/rollouts/web does not exist");
+    }
+}

@@ -1,0 +1,142 @@
+//! Names of resources: `namespaces/{namespace}/rollouts/{rollout}` and the like.
+
+use super::error::Error;
+use crate::store::Key;
+
+/// The longest DNS label.
+const LABEL_MAX: usize = 63;
+
+/// The longest DNS subdomain.
+const SUBDOMAIN_MAX: usize = 253;
+
+/// The namespaces that a list or watch spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    /// All that this server sees (`namespaces/-`).
+    All,
+    /// One.
+    One(String),
+}
+
+impl Span {
+    /// The one namespace, where it is one.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::One(namespace) => Some(namespace),
+        }
+    }
+}
+
+/// Reads the name of a rollout.
+pub(super) fn rollout(name: &str, field: &str) -> Result<Key, Error> {
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts.as_slice() {
+        ["namespaces", namespace, "rollouts", rollout] if is_label(namespace) && is_subdomain(rollout) => {
+            Ok(Key::new(*namespace, *rollout))
+        }
+        _ => Err(malformed(field, name, "namespaces/{namespace}/rollouts/{rollout}")),
+    }
+}
+
+/// Reads the name of a namespace.
+pub(super) fn namespace(name: &str, field: &str) -> Result<String, Error> {
+    match name.split_once('/') {
+        Some(("namespaces", namespace)) if is_label(namespace) => Ok(namespace.to_owned()),
+        _ => Err(malformed(field, name, "namespaces/{namespace}")),
+    }
+}
+
+/// Reads the parent of a list: a namespace, or all of them.
+pub(super) fn span(name: &str, field: &str) -> Result<Span, Error> {
+    if name == "namespaces/-" {
+        return Ok(Span::All);
+    }
+    match namespace(name, field) {
+        Ok(namespace) => Ok(Span::One(namespace)),
+        Err(_) => Err(malformed(field, name, "namespaces/{namespace}, or namespaces/- for all")),
+    }
+}
+
+/// Checks the last segment of a rollout's name.
+pub(super) fn rollout_id(id: &str, field: &str) -> Result<(), Error> {
+    if is_subdomain(id) {
+        return Ok(());
+    }
+    let form = "must be a DNS subdomain: at most 253 lower-case letters, digits, '-' or '.', beginning and ending with a letter or digit";
+    Err(Error::field(field, format!("{id:?} {form}")))
+}
+
+fn malformed(field: &str, name: &str, form: &str) -> Error {
+    let form = format!(
+        "must have the form {form}, in lower-case letters, digits and '-' (a rollout's name may also have '.')"
+    );
+    match name {
+        "" => Error::field(field, format!("is required and {form}")),
+        name => Error::field(field, format!("{name:?} {form}")),
+    }
+}
+
+/// Whether a text is a DNS label (RFC 1123), as names of namespaces are.
+pub(super) fn is_label(text: &str) -> bool {
+    let word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= LABEL_MAX
+        && bytes.iter().all(|byte| word(byte) || *byte == b'-')
+        && bytes.first().is_some_and(word)
+        && bytes.last().is_some_and(word)
+}
+
+/// Whether a text is a DNS subdomain (RFC 1123), as names of most objects are.
+pub(super) fn is_subdomain(text: &str) -> bool {
+    // Its labels may be longer than DNS has them; Kubernetes looks at the whole only.
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.iter().all(|&byte| word(byte) || byte == b'-')
+            && bytes.first().is_some_and(|&byte| word(byte))
+            && bytes.last().is_some_and(|&byte| word(byte))
+    };
+    text.len() <= SUBDOMAIN_MAX && text.split('.').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_or_refused_with_their_form() {
+        assert_eq!(rollout("namespaces/shop/rollouts/web.v1", "name").unwrap(), Key::new("shop", "web.v1"));
+        for bad in [
+            "",
+            "web",
+            "namespaces//rollouts/web",
+            "namespaces/shop/rollouts/",
+            "namespaces/shop/rollouts/Web",
+            "namespaces/-/rollouts/web",
+            "namespaces/shop/rollouts/web/",
+            "namespaces/../rollouts/web",
+            "namespaces/shop/rollouts/we%2fb",
+            "/namespaces/shop/rollouts/web",
+            "namespaces/a.b/rollouts/web",
+        ] {
+            let error = rollout(bad, "name").unwrap_err();
+            assert!(error.message().contains("namespaces/{namespace}/rollouts/{rollout}"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_dash_spans_all_namespaces() {
+        assert_eq!(span("namespaces/-", "parent").unwrap(), Span::All);
+        assert_eq!(span("namespaces/shop", "parent").unwrap(), Span::One("shop".to_owned()));
+        for bad in ["", "-", "shop", "namespaces/", "namespaces/a/b"] {
+            assert!(span(bad, "parent").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_longest_names_are_names() {
+        assert!(is_label(&"a".repeat(63)) && !is_label(&"a".repeat(64)));
+        assert!(is_subdomain(&"a".repeat(253)) && !is_subdomain(&"a".repeat(254)));
+    }
+}

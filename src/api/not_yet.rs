@@ -1,0 +1,68 @@
+//! What the contract has and this version does not do yet. It is refused by name, never ignored.
+
+use super::error::Error;
+use super::status::Reason;
+use crate::pb::v1::{
+    DiffRevisionsRequest, ExplainRolloutRequest, GetRevisionRequest, ListRevisionsRequest,
+    ListRolloutActivityRequest, PlanRolloutRequest, RestartRolloutRequest, SetRolloutMetadataRequest,
+};
+
+/// The version that says so.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Refuses a request that sets a field which is not acted on yet; `given` are those fields, with whether they are set.
+pub(super) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
+    let Some((field, _)) = given.iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
+    let message =
+        format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
+    Err(Error::new(Reason::NotImplemented, message).with("field", *field).with("version", VERSION))
+}
+
+/// Refuses a method that does nothing yet.
+fn method<A>(method: &'static str) -> Result<A, Error> {
+    let message = format!("{method} is not implemented in version {VERSION}; nothing was done");
+    Err(Error::new(Reason::NotImplemented, message).with("method", method).with("version", VERSION))
+}
+
+/// A request whose method does nothing yet.
+pub(super) trait NotYet {
+    /// Its method.
+    const METHOD: &'static str;
+
+    /// The refusal.
+    fn refuse<A>(&self) -> Result<A, Error> {
+        method(Self::METHOD)
+    }
+}
+
+impl NotYet for RestartRolloutRequest {
+    const METHOD: &'static str = "RestartRollout";
+}
+
+impl NotYet for SetRolloutMetadataRequest {
+    const METHOD: &'static str = "SetRolloutMetadata";
+}
+
+impl NotYet for ListRevisionsRequest {
+    const METHOD: &'static str = "ListRevisions";
+}
+
+impl NotYet for GetRevisionRequest {
+    const METHOD: &'static str = "GetRevision";
+}
+
+impl NotYet for DiffRevisionsRequest {
+    const METHOD: &'static str = "DiffRevisions";
+}
+
+impl NotYet for ListRolloutActivityRequest {
+    const METHOD: &'static str = "ListRolloutActivity";
+}
+
+impl NotYet for PlanRolloutRequest {
+    const METHOD: &'static str = "PlanRollout";
+}
+
+impl NotYet for ExplainRolloutRequest {
+    const METHOD: &'static str = "ExplainRollout";
+}

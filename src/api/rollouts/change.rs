@@ -1,0 +1,99 @@
+//! What the methods that change a rollout have in common: their requests' standard fields, their checks of a new spec, their
+//! answers.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::cluster::{Change, Mode};
+use super::super::convert::{Fault, path};
+use super::super::error::Error;
+use super::super::mutation::{Mutation, Subject};
+use super::super::name;
+use super::super::not_yet;
+use super::super::status::Reason;
+use super::Rollouts;
+use crate::crd::Rollout;
+use crate::pb::v1;
+use crate::validate;
+
+/// The standard fields of a mutation that names its rollout.
+pub(super) struct Standard<'a> {
+    pub name: &'a str,
+    pub etag: &'a str,
+    pub validate_only: bool,
+    pub wait: Option<&'a prost_types::Duration>,
+}
+
+/// The standard fields of a request, by their names.
+macro_rules! standard {
+    ($request:expr) => {
+        $crate::api::rollouts::change::Standard {
+            name: &$request.name,
+            etag: &$request.etag,
+            validate_only: $request.validate_only,
+            wait: $request.wait.as_ref(),
+        }
+    };
+}
+
+pub(super) use standard;
+
+impl Standard<'_> {
+    /// Reads them.
+    pub(super) fn read(&self) -> Result<Mutation, Error> {
+        not_yet::fields(&[("wait", self.wait.is_some())])?;
+        Ok(Mutation {
+            key: name::rollout(self.name, "name")?,
+            etag: self.etag.to_owned(),
+            mode: Mode::of(self.validate_only),
+        })
+    }
+}
+
+impl Rollouts {
+    /// Changes a rollout, and gives it as it then is.
+    pub(super) async fn mutate(
+        &self,
+        standard: Standard<'_>,
+        decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
+    ) -> Result<Option<v1::Rollout>, Error> {
+        let mutation = standard.read()?;
+        Ok(Some(self.context.mutate(&mutation, decide).await?.show()))
+    }
+}
+
+/// Checks an object as it would be stored; the violations name fields of the messages.
+pub(super) fn check(object: &Value) -> Result<(), Error> {
+    let rollout = Rollout::deserialize(object).map_err(|error| Error::field("rollout", error.to_string()))?;
+    let violations = validate::rollout(&rollout);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let fault = |violation: &validate::Violation| {
+        Fault::new(path::in_messages(&violation.path), violation.description())
+    };
+    Err(Error::invalid(violations.iter().map(fault).collect()))
+}
+
+/// The change that brings an object from one state to another; `None` when they are the same.
+pub(super) fn difference(from: &Value, to: &Value) -> Option<Change> {
+    let patch = json_patch::diff(from, to);
+    (!patch.0.is_empty()).then_some(Change::Json(patch))
+}
+
+/// Refuses to change the pod template of a rollout that has none of its own.
+pub(super) fn own_template(subject: &Subject) -> Result<&Value, Error> {
+    let rollout = subject.rollout()?;
+    let template = rollout.spec.template.as_ref();
+    match &rollout.spec.workload_ref {
+        Some(workload) => {
+            let (kind, name) = (workload.kind.as_deref(), workload.name.as_deref());
+            let (kind, name) = (kind.unwrap_or("the workload"), name.unwrap_or_default());
+            let message = format!("the pod template belongs to {kind} {name:?}; change it there");
+            Err(Error::new(Reason::TemplateElsewhere, message))
+        }
+        None => {
+            template.ok_or_else(|| Error::new(Reason::MalformedObject, "the rollout has no pod template"))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! CreateRollout.
+
+use serde_json::json;
+
+use super::super::cluster::Mode;
+use super::super::convert::{Faults, manifest, path};
+use super::super::error::Error;
+use super::super::kind::NAMESPACE;
+use super::super::mutation::{Subject, target};
+use super::super::name;
+use super::super::not_yet;
+use super::super::status::Reason;
+use super::Rollouts;
+use super::change::check;
+use crate::crd::{self, keys};
+use crate::pb::v1;
+use crate::store::Key;
+
+impl Rollouts {
+    /// CreateRollout.
+    pub(super) async fn create(
+        &self,
+        request: v1::CreateRolloutRequest,
+    ) -> Result<v1::CreateRolloutResponse, Error> {
+        not_yet::fields(&[("wait", request.wait.is_some())])?;
+        let namespace = name::namespace(&request.parent, "parent")?;
+        name::rollout_id(&request.rollout_id, "rollout_id")?;
+        let key = Key::new(namespace, request.rollout_id);
+        let mut rollout = request.rollout.ok_or_else(|| Error::field("rollout", "is required"))?;
+        self.take_on(&mut rollout)?;
+
+        let mut faults = Faults::default();
+        let mut object = manifest(rollout, &mut faults);
+        let faults = faults.beyond(&Faults::default());
+        if !faults.is_empty() {
+            return Err(Error::invalid(faults));
+        }
+        object["apiVersion"] = json!(crd::API_VERSION);
+        object["kind"] = json!(crd::KIND);
+        object["metadata"]["name"] = json!(key.name);
+        object["metadata"]["namespace"] = json!(key.namespace);
+        check(&object)?;
+
+        let created =
+            self.context.cluster.create(target(&key), &object, Mode::of(request.validate_only)).await;
+        let shown = |field: &str| path::in_messages(&path::parse(field));
+        let created = created.map_err(|error| explain(error.rename_fields(shown), &key))?;
+        Ok(v1::CreateRolloutResponse { rollout: Some(Subject::new(created).show()), ..Default::default() })
+    }
+
+    /// Labels a rollout with the instance id that this server serves, without which it would not see it (contract 4.1).
+    fn take_on(&self, rollout: &mut v1::Rollout) -> Result<(), Error> {
+        let ours = &self.context.server.instance_id;
+        let given = rollout.labels.get(keys::CONTROLLER_INSTANCE_ID);
+        if given.is_none() && !ours.is_empty() {
+            rollout.labels.insert(keys::CONTROLLER_INSTANCE_ID.to_owned(), ours.clone());
+            return Ok(());
+        }
+        match given {
+            Some(given) if given != ours => {
+                let field = format!("rollout.labels[{}]", keys::CONTROLLER_INSTANCE_ID);
+                Err(Error::field(field, format!("this server serves instance id {ours:?}, not {given:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A rollout that is created does not exist: what was not found is its namespace.
+fn explain(error: Error, key: &Key) -> Error {
+    if error.reason() == Reason::NotFound {
+        return Error::not_found(NAMESPACE.named("", &key.namespace));
+    }
+    error
+}

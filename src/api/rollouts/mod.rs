@@ -1,0 +1,41 @@
+//! RolloutService: one file for each group of methods, `service` with all of them.
+//!
+//! Depends on [`super::mutation`] for writes and on the store's caches for reads.
+
+mod change;
+mod create;
+mod delete;
+mod image;
+mod promote;
+mod read;
+mod rollback;
+mod service;
+mod summary;
+mod tree;
+mod update;
+mod verbs;
+mod watch;
+mod watch_tree;
+
+use std::sync::Arc;
+
+use super::Context;
+use super::error::Error;
+use crate::pb::v1::{ApplyManifestRequest, ApplyManifestResponse};
+
+/// The rollout service.
+#[derive(Clone)]
+pub(super) struct Rollouts {
+    context: Arc<Context>,
+}
+
+impl Rollouts {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// ApplyManifest.
+    async fn apply(&self, request: ApplyManifestRequest) -> Result<ApplyManifestResponse, Error> {
+        self.context.apply(request).await
+    }
+}

@@ -1,0 +1,209 @@
+//! The service as tonic has it: each method hands its request to the file that owns it, and turns errors into statuses.
+
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::Rollouts;
+use crate::api::error::Error;
+use crate::api::not_yet::NotYet as _;
+use crate::pb::v1::rollout_service_server::RolloutService;
+use crate::pb::v1::{
+    AbortRolloutRequest, AbortRolloutResponse, ApplyManifestRequest, ApplyManifestResponse,
+    CreateRolloutRequest, CreateRolloutResponse, DeleteRolloutRequest, DeleteRolloutResponse,
+    DiffRevisionsRequest, DiffRevisionsResponse, ExplainRolloutRequest, ExplainRolloutResponse,
+    GetRevisionRequest, GetRevisionResponse, GetRolloutRequest, GetRolloutResponse, GetRolloutTreeRequest,
+    GetRolloutTreeResponse, ListRevisionsRequest, ListRevisionsResponse, ListRolloutActivityRequest,
+    ListRolloutActivityResponse, ListRolloutsRequest, ListRolloutsResponse, PauseRolloutRequest,
+    PauseRolloutResponse, PlanRolloutRequest, PlanRolloutResponse, PromoteRolloutRequest,
+    PromoteRolloutResponse, RestartRolloutRequest, RestartRolloutResponse, ResumeRolloutRequest,
+    ResumeRolloutResponse, RetryRolloutRequest, RetryRolloutResponse, RollbackRolloutRequest,
+    RollbackRolloutResponse, ScaleRolloutRequest, ScaleRolloutResponse, SetRolloutImageRequest,
+    SetRolloutImageResponse, SetRolloutMetadataRequest, SetRolloutMetadataResponse, UpdateRolloutRequest,
+    UpdateRolloutResponse, WatchRolloutTreeRequest, WatchRolloutTreeResponse, WatchRolloutsRequest,
+    WatchRolloutsResponse,
+};
+
+type Answer<A> = Result<Response<A>, Status>;
+type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
+
+fn answer<A>(outcome: Result<A, Error>) -> Answer<A> {
+    outcome.map(Response::new).map_err(Status::from)
+}
+
+fn answers<A, S>(outcome: Result<S, Error>) -> Answer<Answers<A>>
+where
+    S: Stream<Item = Result<A, Error>> + Send + 'static,
+{
+    let stream = outcome.map_err(Status::from)?;
+    Ok(Response::new(Box::pin(stream.map(|item| item.map_err(Status::from)))))
+}
+
+impl Rollouts {
+    /// Carries a mutation out once for each request id; always, when it has none.
+    async fn once<Q, A, F>(
+        &self,
+        id: String,
+        method: &'static str,
+        request: Q,
+        run: impl FnOnce(Self, Q) -> F,
+    ) -> Answer<A>
+    where
+        Q: prost::Message,
+        A: prost::Message + Default + 'static,
+        F: Future<Output = Result<A, Error>> + Send + 'static,
+    {
+        if id.is_empty() {
+            return answer(run(self.clone(), request).await);
+        }
+        let encoded = request.encode_to_vec();
+        let run = run(self.clone(), request);
+        answer(self.context.request_ids.once(&id, method, encoded, run).await)
+    }
+}
+
+/// Carries a mutation out by the method of this service that is named.
+macro_rules! mutation {
+    ($self:ident, $request:ident, $run:ident) => {{
+        let request = $request.into_inner();
+        let carry_out = |service: Self, request| async move { service.$run(request).await };
+        $self.once(request.request_id.clone(), stringify!($run), request, carry_out).await
+    }};
+}
+
+#[tonic::async_trait]
+impl RolloutService for Rollouts {
+    type WatchRolloutsStream = Answers<WatchRolloutsResponse>;
+    type WatchRolloutTreeStream = Answers<WatchRolloutTreeResponse>;
+
+    async fn get_rollout(&self, request: Request<GetRolloutRequest>) -> Answer<GetRolloutResponse> {
+        answer(self.get(request.get_ref()))
+    }
+
+    async fn list_rollouts(&self, request: Request<ListRolloutsRequest>) -> Answer<ListRolloutsResponse> {
+        answer(self.list(request.get_ref()))
+    }
+
+    async fn watch_rollouts(
+        &self,
+        request: Request<WatchRolloutsRequest>,
+    ) -> Answer<Self::WatchRolloutsStream> {
+        answers(self.watch(request.get_ref()))
+    }
+
+    async fn get_rollout_tree(
+        &self,
+        request: Request<GetRolloutTreeRequest>,
+    ) -> Answer<GetRolloutTreeResponse> {
+        answer(self.tree(request.get_ref()))
+    }
+
+    async fn watch_rollout_tree(
+        &self,
+        request: Request<WatchRolloutTreeRequest>,
+    ) -> Answer<Self::WatchRolloutTreeStream> {
+        answers(self.watch_tree(request.get_ref()))
+    }
+
+    async fn create_rollout(&self, request: Request<CreateRolloutRequest>) -> Answer<CreateRolloutResponse> {
+        mutation!(self, request, create)
+    }
+
+    async fn update_rollout(&self, request: Request<UpdateRolloutRequest>) -> Answer<UpdateRolloutResponse> {
+        mutation!(self, request, update)
+    }
+
+    async fn delete_rollout(&self, request: Request<DeleteRolloutRequest>) -> Answer<DeleteRolloutResponse> {
+        answer(self.delete(request.into_inner()).await)
+    }
+
+    async fn apply_manifest(&self, request: Request<ApplyManifestRequest>) -> Answer<ApplyManifestResponse> {
+        mutation!(self, request, apply)
+    }
+
+    async fn set_rollout_image(
+        &self,
+        request: Request<SetRolloutImageRequest>,
+    ) -> Answer<SetRolloutImageResponse> {
+        mutation!(self, request, set_image)
+    }
+
+    async fn promote_rollout(
+        &self,
+        request: Request<PromoteRolloutRequest>,
+    ) -> Answer<PromoteRolloutResponse> {
+        mutation!(self, request, promote)
+    }
+
+    async fn pause_rollout(&self, request: Request<PauseRolloutRequest>) -> Answer<PauseRolloutResponse> {
+        mutation!(self, request, pause)
+    }
+
+    async fn resume_rollout(&self, request: Request<ResumeRolloutRequest>) -> Answer<ResumeRolloutResponse> {
+        mutation!(self, request, resume)
+    }
+
+    async fn abort_rollout(&self, request: Request<AbortRolloutRequest>) -> Answer<AbortRolloutResponse> {
+        mutation!(self, request, abort)
+    }
+
+    async fn retry_rollout(&self, request: Request<RetryRolloutRequest>) -> Answer<RetryRolloutResponse> {
+        mutation!(self, request, retry)
+    }
+
+    async fn rollback_rollout(
+        &self,
+        request: Request<RollbackRolloutRequest>,
+    ) -> Answer<RollbackRolloutResponse> {
+        mutation!(self, request, rollback)
+    }
+
+    async fn scale_rollout(&self, request: Request<ScaleRolloutRequest>) -> Answer<ScaleRolloutResponse> {
+        mutation!(self, request, scale)
+    }
+
+    async fn restart_rollout(
+        &self,
+        request: Request<RestartRolloutRequest>,
+    ) -> Answer<RestartRolloutResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn set_rollout_metadata(
+        &self,
+        request: Request<SetRolloutMetadataRequest>,
+    ) -> Answer<SetRolloutMetadataResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn list_revisions(&self, request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn get_revision(&self, request: Request<GetRevisionRequest>) -> Answer<GetRevisionResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn diff_revisions(&self, request: Request<DiffRevisionsRequest>) -> Answer<DiffRevisionsResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn list_rollout_activity(
+        &self,
+        request: Request<ListRolloutActivityRequest>,
+    ) -> Answer<ListRolloutActivityResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn plan_rollout(&self, request: Request<PlanRolloutRequest>) -> Answer<PlanRolloutResponse> {
+        answer(request.get_ref().refuse())
+    }
+
+    async fn explain_rollout(
+        &self,
+        request: Request<ExplainRolloutRequest>,
+    ) -> Answer<ExplainRolloutResponse> {
+        answer(request.get_ref().refuse())
+    }
+}

@@ -1,0 +1,225 @@
+//! What every RPC passes through: a span, a count, limits and a deadline.
+//!
+//! A tower layer around all services, so that no method can forget it. W3C trace context is accepted. A limit answers
+//! RESOURCE_EXHAUSTED at once and a deadline DEADLINE_EXCEEDED: nothing hangs.
+
+mod body;
+mod bucket;
+mod method;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderMap;
+use opentelemetry::propagation::Extractor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Code;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::Limits;
+use super::error::{Error, RETRY_SOON};
+use super::status::Reason;
+use crate::telemetry::Metrics;
+use body::{Counted, Ended};
+use bucket::Buckets;
+use method::{Method, Methods, Shape};
+
+/// The address that a request came from; absent within the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer(pub IpAddr);
+
+/// Admits RPCs, and watches over them.
+#[derive(Clone)]
+pub(super) struct Gate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    methods: Methods,
+    metrics: Metrics,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    buckets: Buckets,
+}
+
+impl Gate {
+    /// A gate with these limits, for the methods of these encoded descriptor sets.
+    pub(super) fn new(metrics: Metrics, limits: Limits, descriptors: &[&[u8]]) -> Self {
+        let shared = Shared {
+            methods: Methods::of(descriptors),
+            metrics,
+            limits,
+            requests: Arc::new(Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS))),
+            streams: Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS))),
+            buckets: Buckets::new(limits.requests_per_second, limits.burst),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn admit(&self, method: &Method, peer: Option<Peer>) -> Result<OwnedSemaphorePermit, Error> {
+        let shared = &*self.shared;
+        if let Err(wait) = shared.buckets.take(peer) {
+            let message =
+                format!("more than {} requests a second from one caller", shared.limits.requests_per_second);
+            return Err(Error::new(Reason::TooManyRequests, message).retry_after(wait));
+        }
+        let (room, reason, message) = match method.shape {
+            Shape::Unary => (
+                &shared.requests,
+                Reason::TooManyRequests,
+                format!("more than {} requests at once", shared.limits.max_requests),
+            ),
+            Shape::Streaming => (
+                &shared.streams,
+                Reason::TooManyStreams,
+                format!("more than {} watches at once", shared.limits.max_streams),
+            ),
+        };
+        Arc::clone(room).try_acquire_owned().map_err(|_| Error::new(reason, message).retry_after(RETRY_SOON))
+    }
+}
+
+/// Passes one RPC on.
+pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let method = gate.shared.methods.find(request.uri().path());
+    let span = tracing::info_span!(
+        "rpc",
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = %method.service,
+        rpc.method = %method.name,
+        rpc.grpc.status_code = tracing::field::Empty,
+    );
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&TraceContext(request.headers()))
+    });
+    // Without a collector nothing takes a parent.
+    let _ = span.set_parent(parent);
+
+    let mut ended = Ended::new(gate.shared.metrics.clone(), method.clone(), span.clone());
+    let permit = match gate.admit(&method, request.extensions().get::<Peer>().copied()) {
+        Ok(permit) => permit,
+        Err(error) => return refuse(error, ended),
+    };
+    let deadline = deadline(request.headers(), gate.shared.limits.deadline);
+    let answer = tokio::time::timeout(deadline, next.run(request).instrument(span)).await;
+    match answer {
+        Ok(response) => {
+            let (parts, body) = response.into_parts();
+            ended.head(&parts.headers);
+            Response::from_parts(parts, Body::new(Counted::new(body, ended, permit)))
+        }
+        Err(_) => {
+            let message = format!("no answer within {}s", deadline.as_secs_f64());
+            refuse(Error::new(Reason::DeadlineExceeded, message), ended)
+        }
+    }
+}
+
+fn refuse(error: Error, mut ended: Ended) -> Response {
+    ended.end(error.reason().code());
+    tonic::Status::from(error).into_http()
+}
+
+/// How long the answer may take to begin: what the caller gives it (grpc-timeout), and no more than `most`. A watch begins at
+/// once and then lasts.
+fn deadline(headers: &HeaderMap, most: Duration) -> Duration {
+    let given = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+    given.map_or(most, |given| given.min(most))
+}
+
+/// A timeout as gRPC over HTTP/2 writes it: at most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    const DIGITS: usize = 8;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+struct TraceContext<'a>(&'a HeaderMap);
+
+impl Extractor for TraceContext<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+/// The name of a code as gRPC writes it, such as `NOT_FOUND`.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        for (text, expected) in [
+            ("5S", Some(Duration::from_secs(5))),
+            ("1H", Some(Duration::from_secs(3600))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("-5S", None),
+            ("123456789S", None),
+            ("5ä", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_callers_deadline_counts_unless_it_is_longer_than_ours() {
+        let most = Duration::from_secs(10);
+        let with = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", http::HeaderValue::from_static(value));
+            deadline(&headers, most)
+        };
+        assert_eq!((with("5S"), with("1M"), with("x")), (Duration::from_secs(5), most, most));
+        assert_eq!(deadline(&HeaderMap::new(), most), most);
+    }
+}
