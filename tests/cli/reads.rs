@@ -112,9 +112,9 @@ async fn version_tells_of_client_and_server() {
     };
     server.answer(info.clone()).answer(info);
     let stdout = run(&server, "version").await.ok();
-    assert!(stdout.starts_with(concat!("client:  rolloutctl ", env!("CARGO_PKG_VERSION"))), "{stdout}");
-    assert!(stdout.contains("\nserver:  rolloutd 9.9.9 at http://127.0.0.1:"), "{stdout}");
-    assert!(stdout.contains("\nleader:  nobody\n"), "{stdout}");
+    assert!(stdout.starts_with(concat!("client: rolloutctl ", env!("CARGO_PKG_VERSION"))), "{stdout}");
+    assert!(stdout.contains("\nserver: rolloutd 9.9.9 at http://127.0.0.1:"), "{stdout}");
+    assert!(stdout.contains("\nleader: nobody\n"), "{stdout}");
     let value = run(&server, "version -o json").await.json();
     assert_eq!(value["client"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(value["server"]["kubernetesVersion"], "v1.35.4");

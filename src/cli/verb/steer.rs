@@ -15,7 +15,7 @@ pub(super) async fn promote(session: &Session, out: &Out, arguments: &PromoteArg
     let seen = read::tree(&connection, &name).await?;
     let status = seen.rollout.as_ref().and_then(|rollout| rollout.status.clone()).unwrap_or_default();
     observed(&name, &status)?;
-    let step = tree::step(&seen).map(|step| format!(" from step {step}")).unwrap_or_default();
+    let step = tree::step(&seen).map(|step| format!(", from step {step}")).unwrap_or_default();
     out.note(&format!(
         "promoting {}, revision {} ({}){step}",
         words::path(&name),

@@ -15,7 +15,7 @@ const COMMIT: &str = env!("ROLLOUTD_COMMIT");
 /// `version`. The client's stands on the first line even when no server answers.
 pub(super) async fn version(session: &Session, out: &Out, arguments: &VersionArgs) -> Result<(), Failure> {
     if arguments.output.is_none() {
-        out.lines([format!("client:  rolloutctl {}", named(VERSION, COMMIT))])?;
+        out.lines([format!("client: rolloutctl {}", named(VERSION, COMMIT))])?;
     }
     let server = if arguments.client { None } else { Some(ask(session).await?) };
     let Some(form) = arguments.output else {
@@ -47,9 +47,9 @@ fn lines(session: &Session, server: &v1::GetServerInfoResponse) -> Vec<String> {
     };
     let of_instance = [("instance", &server.instance_id), ("namespace", &server.namespace)];
     let mut lines = vec![
-        format!("server:  rolloutd {} at {}", named(&server.version, &server.commit), session.address),
+        format!("server: rolloutd {} at {}", named(&server.version, &server.commit), session.address),
         format!("cluster: Kubernetes {} at {}", server.kubernetes_version, server.cluster),
-        format!("leader:  {leader}"),
+        format!("leader: {leader}"),
     ];
     let given = of_instance.iter().filter(|(_, value)| !value.is_empty());
     lines.extend(given.map(|(label, value)| format!("{label}: {value}")));
