@@ -50,6 +50,14 @@ pub(super) fn short_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// `namespace/name` of a rollout's full name, as the command line takes it; another text as it is.
+pub(super) fn path(name: &str) -> String {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["namespaces", namespace, "rollouts", rollout] => format!("{namespace}/{rollout}"),
+        _ => name.to_owned(),
+    }
+}
+
 /// The namespace of a resource's name; empty when it has none.
 pub(super) fn namespace(name: &str) -> &str {
     name.strip_prefix("namespaces/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
@@ -172,6 +180,7 @@ mod tests {
     fn names_are_taken_apart() {
         let name = "namespaces/shop/rollouts/web";
         assert_eq!((namespace(name), short_name(name)), ("shop", "web"));
+        assert_eq!((path(name).as_str(), path("web.yaml").as_str()), ("shop/web", "web.yaml"));
         assert_eq!((namespace("web"), short_name("web")), ("", "web"));
     }
 }

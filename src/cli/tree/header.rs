@@ -121,7 +121,7 @@ fn is_canary(rollout: &v1::Rollout) -> bool {
 }
 
 /// `1/4 (pause: 10m)`: the index of the current step, counted from 0 as everywhere in the API, so that `4/4` is the end.
-pub(super) fn step(tree: &v1::RolloutTree) -> Option<String> {
+pub(in crate::cli) fn step(tree: &v1::RolloutTree) -> Option<String> {
     let status = tree.rollout.as_ref()?.status.as_ref()?;
     let current = status.current_step_index?;
     if status.step_count == 0 {

@@ -6,7 +6,7 @@
 mod header;
 mod rows;
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 mod summary;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::cli::style::{Line, Style};
 use crate::pb::v1;
 
+pub(super) use header::step;
 pub use summary::summary;
 
 /// The tree as lines: what the rollout is and waits for, then its revisions with their ReplicaSets and pods. Ages are
