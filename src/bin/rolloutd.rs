@@ -31,8 +31,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
-    match run(command.what) {
+    match run(Command::parse().what) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere is left to say that this failed.
@@ -43,18 +42,21 @@ fn main() -> ExitCode {
 }
 
 fn run(what: What) -> anyhow::Result<()> {
+    let runtime = Runtime::new()?;
+    // Spans are sent from it, the last ones when logs are dropped.
+    let _entered = runtime.enter();
     match what {
         What::Serve(flags) => {
             let _logs = init_logs(&flags.loglevel, flags.logformat)?;
             let environment =
                 serve::Environment { pod_namespace: variable("POD_NAMESPACE"), hostname: hostname() };
-            until_stopped(|stop| serve::run(*flags, environment, stop))?;
+            until_stopped(&runtime, |stop| serve::run(*flags, environment, stop))?;
         }
         What::Dev(flags) => {
             let _logs = init_logs(&flags.loglevel, flags.logformat)?;
             let environment =
                 dev::Environment { no_color: std::env::var_os("NO_COLOR"), hostname: hostname() };
-            until_stopped(|stop| dev::run(flags, environment, stop))?;
+            until_stopped(&runtime, |stop| dev::run(flags, environment, stop))?;
         }
         What::Crds => io::stdout().lock().write_all(crd::definitions_yaml().as_bytes())?,
     }
@@ -77,12 +79,12 @@ fn hostname() -> String {
 }
 
 /// Runs something that ends in order when SIGTERM or SIGINT asks for it, and at once when it is asked again.
-fn until_stopped<F, E>(run: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+fn until_stopped<F, E>(runtime: &Runtime, run: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    Runtime::new()?.block_on(async {
+    runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = CancellationToken::new();

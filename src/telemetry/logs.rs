@@ -69,7 +69,8 @@ impl Drop for Guard {
     }
 }
 
-/// Sets logs up, on standard error, for the whole process.
+/// Sets logs up, on standard error, for the whole process. With a collector it must be called within a tokio runtime that
+/// outlives the guard: spans are sent from it.
 ///
 /// # Errors
 ///
@@ -84,12 +85,14 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
         Format::Json => tracing_subscriber::fmt::layer().json().with_writer(io::stderr).boxed(),
     };
     let spans = options.otlp_endpoint.as_deref().map(spans).transpose()?;
-    let sending =
-        spans.as_ref().map(|spans| tracing_opentelemetry::layer().with_tracer(spans.tracer("rolloutd")));
+    // Spans go out whatever the level of logs is.
+    let sending = spans.as_ref().map(|spans| {
+        let layer = tracing_opentelemetry::layer().with_tracer(spans.tracer("rolloutd"));
+        layer.with_filter(EnvFilter::new("off,rolloutd=info"))
+    });
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()
-        .with(filter(&options.level)?)
-        .with(format)
+        .with(format.with_filter(filter(&options.level)?))
         .with(sending)
         .try_init()
         .map_err(|_| Error::Twice)?;

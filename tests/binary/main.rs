@@ -16,3 +16,4 @@ mod kubectl;
 mod process;
 mod readme;
 mod serve;
+mod traces;
