@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Connect, ControlPlane, Options, Part};
 use crate::api::{self, Api, Limits, ServerFacts};
 use crate::http;
+use crate::lease::Leadership;
 use crate::telemetry::Metrics;
 
 /// How long the last RPCs may take when the process stops: Kubernetes gives a pod 30 s in all.
@@ -62,6 +64,12 @@ impl Process {
     #[must_use]
     pub fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.control_plane.leadership.clone()
     }
 
     /// Waits until the caches have listed.

@@ -63,7 +63,7 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
     let metrics = Metrics::default();
     let cluster = Cluster::new(&config, &Throttle::new(flags.qps, flags.burst), &metrics)?;
     for flag in flags.accepted.given() {
-        tracing::warn!(flag, "has no effect: it is accepted for compatibility with Argo Rollouts");
+        tracing::warn!(flag, "flag without effect: it is taken for compatibility with Argo Rollouts");
     }
 
     let namespace = flags.namespaced.then(|| {

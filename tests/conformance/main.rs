@@ -6,11 +6,15 @@
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
+#[macro_use]
+mod both;
+
 mod continuity;
 mod drive;
 mod frugality;
 mod history;
 mod interference;
+mod race;
 mod scenarios;
 mod strangers;
 mod world;

@@ -14,31 +14,8 @@ use rolloutd::crd::{self, Rollout, RolloutPhase};
 use serde_json::{Value, json};
 
 use crate::drive::{Drive, Driver};
-use crate::kubernetes;
 use crate::scenarios::{healthy, in_virtual_time, is};
 use crate::world::{World, image, manifest};
-
-/// Runs a scenario on both clusters.
-macro_rules! on_both {
-    ($($name:ident)+) => {
-        mod on_the_embedded_cluster {
-            $(#[test] fn $name() {
-                super::in_virtual_time(async || super::$name(super::World::embedded().await).await);
-            })+
-        }
-
-        mod on_kubernetes {
-            $(#[test] fn $name() {
-                super::kubernetes::runtime().block_on(async {
-                    match super::World::real().await {
-                        Some(world) => super::$name(world).await,
-                        None => println!("skipped: KUBEBUILDER_ASSETS is not set"),
-                    }
-                });
-            })+
-        }
-    };
-}
 
 on_both! {
     an_orphan_with_the_same_template_is_adopted

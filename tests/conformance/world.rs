@@ -13,7 +13,9 @@ use rolloutd::apiserver::{self, ApiServer};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{self, Rollout};
 use rolloutd::lease::Leadership;
-use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
+use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
+use rolloutd::serve::process::Process;
+use rolloutd::serve::{Connect, Election, Options, Part, Reconcile};
 use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -71,7 +73,7 @@ impl Connect for Lines<'_> {
 
 /// A control plane that can be cut off at once, as if its process had died.
 pub struct Member {
-    control_plane: ControlPlane,
+    process: Process,
     cut: Arc<AtomicBool>,
 }
 
@@ -83,18 +85,18 @@ impl Member {
 
     /// Whether it leads.
     pub fn leads(&self) -> bool {
-        self.control_plane.leadership.borrow().is_ours()
+        self.process.leadership().borrow().is_ours()
     }
 
     /// Waits until it leads.
     pub async fn lead(&self) {
-        let mut leadership = self.control_plane.leadership.clone();
+        let mut leadership = self.process.leadership();
         let led = leadership.wait_for(Leadership::is_ours);
         tokio::time::timeout(DEADLINE, led).await.expect("it leads in time").expect("it runs");
     }
 
     pub async fn stop(self) {
-        self.control_plane.stop().await;
+        self.process.stop().await;
     }
 }
 
@@ -198,7 +200,14 @@ impl World {
         };
         let cut = Arc::<AtomicBool>::default();
         let lines = Lines { kube: &self.connect, cut: Arc::clone(&cut) };
-        Member { control_plane: ControlPlane::start(&lines, &options), cut }
+        let process = Process::start(&lines, &options, String::new());
+        Member { process, cut }
+    }
+
+    /// The API of this world's control plane, within the process.
+    pub fn rpc(&self) -> RolloutServiceClient<axum::Router> {
+        let member = self.member.as_ref().expect("this world is led");
+        RolloutServiceClient::new(member.process.api().router())
     }
 
     /// Waits, in the clock of the cluster.
