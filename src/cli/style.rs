@@ -105,9 +105,10 @@ impl Tone {
 pub(super) struct Line(Vec<(Tone, String)>);
 
 impl Line {
-    /// Adds a piece.
+    /// Adds a piece. Whatever it says, it can neither break the line nor drive a terminal.
     pub(super) fn with(mut self, tone: Tone, text: impl Into<String>) -> Self {
-        self.0.push((tone, text.into()));
+        let text: String = text.into();
+        self.0.push((tone, text.replace(char::is_control, " ")));
         self
     }
 
@@ -182,6 +183,12 @@ mod tests {
         let coloured = Style { colours: Colours::On, ..Style::PLAIN };
         assert_eq!(line().paint(coloured), "web  \u{1b}[32mHealthy\u{1b}[0m");
         assert_eq!(line().paint(Style::PLAIN), "web  Healthy");
+    }
+
+    #[test]
+    fn a_piece_cannot_break_the_line_or_drive_the_terminal() {
+        let line = Line::default().with(Tone::Plain, "a\n\u{1b}[2Jb");
+        assert_eq!(line.paint(Style::PLAIN), "a  [2Jb");
     }
 
     #[test]
