@@ -23,6 +23,7 @@ pub(super) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// The server, host:port or http://host:port [default: $ROLLOUTD_SERVER, or http://127.0.0.1:50051]
     #[arg(long, global = true, value_name = "ADDRESS")]
@@ -96,10 +97,10 @@ pub(super) struct ListArgs {
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub(super) all_namespaces: bool,
     /// Labels, in Kubernetes' syntax, such as team=shop,tier!=batch
-    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
+    #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
     pub(super) selector: String,
     /// How many to ask for at a time; all are listed in any case
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub(super) page_size: i32,
     #[command(flatten)]
     pub(super) print: Print,
@@ -107,6 +108,7 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// Go on showing it until interrupted: redrawn on a terminal, one line per change otherwise
     #[arg(short, long)]
@@ -115,7 +117,7 @@ pub(super) struct GetArgs {
     #[arg(long, value_enum)]
     pub(super) until: Option<Until>,
     /// How long to wait for --until, such as 90s or 1h30m
-    #[arg(long, requires = "until", default_value = "10m", value_parser = duration)]
+    #[arg(long, requires = "until", value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub(super) timeout: SignedDuration,
     #[command(flatten)]
     pub(super) print: Print,
@@ -136,6 +138,7 @@ pub(super) enum Until {
 
 #[derive(Debug, Args)]
 pub(super) struct ImageArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// The image of a container or init container; * is every container
     #[arg(required = true, value_name = "CONTAINER=IMAGE")]
@@ -148,9 +151,10 @@ pub(super) struct ImageArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ScaleArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// How many pods
-    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub(super) replicas: i32,
     #[command(flatten)]
     pub(super) guards: Guards,
@@ -160,6 +164,7 @@ pub(super) struct ScaleArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PromoteArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// To the end: skip the remaining steps, pauses and analyses
     #[arg(long, conflicts_with = "to_step")]
@@ -176,6 +181,7 @@ pub(super) struct PromoteArgs {
 /// A verb that needs the rollout only.
 #[derive(Debug, Args)]
 pub(super) struct PlainArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     #[command(flatten)]
     pub(super) guards: Guards,
@@ -185,6 +191,7 @@ pub(super) struct PlainArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct UndoArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// The revision to go back to [default: the one before the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
@@ -197,6 +204,7 @@ pub(super) struct UndoArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DeleteArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
     pub(super) name: Name,
     /// What becomes of ReplicaSets and pods
     #[arg(long, value_enum, default_value_t = Cascade::Background)]
@@ -206,7 +214,7 @@ pub(super) struct DeleteArgs {
     #[command(flatten)]
     pub(super) etag: Etag,
     /// Print the rollout's name only
-    #[arg(short, long, value_enum)]
+    #[arg(short, long, value_enum, value_name = "FORM")]
     pub(super) output: Option<NameOnly>,
 }
 
@@ -232,7 +240,7 @@ pub(super) struct VersionArgs {
     #[arg(long)]
     pub(super) client: bool,
     /// How to print it
-    #[arg(short, long, value_enum)]
+    #[arg(short, long, value_enum, value_name = "FORM")]
     pub(super) output: Option<Data>,
 }
 
@@ -308,7 +316,7 @@ impl Request {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Print {
     /// How to print it [default: for people]
-    #[arg(short, long, value_enum)]
+    #[arg(short, long, value_enum, value_name = "FORM")]
     pub(super) output: Option<Format>,
 }
 

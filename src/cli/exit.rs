@@ -26,8 +26,6 @@ pub enum Exit {
     Denied,
     /// `--until` was not reached.
     Missed,
-    /// Ctrl-C, 128 + SIGINT as shells have it.
-    Interrupted,
     /// Nobody reads the output any more, 128 + SIGPIPE as shells have it.
     Closed,
 }
@@ -42,7 +40,6 @@ pub const TABLE: &[(Exit, u8, &str)] = &[
     (Exit::Unreachable, 5, "the server cannot be reached, or did not answer in time"),
     (Exit::Denied, 6, "permission denied"),
     (Exit::Missed, 7, "--until ended otherwise: degraded, or out of time"),
-    (Exit::Interrupted, 130, "interrupted"),
     (Exit::Closed, 141, "the output was closed early"),
 ];
 
@@ -98,7 +95,7 @@ mod tests {
     fn every_exit_has_a_code_of_its_own() {
         let mut codes: Vec<u8> = TABLE.iter().map(|(exit, ..)| exit.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130, 141]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 141]);
     }
 
     #[test]

@@ -178,18 +178,12 @@ impl Refusal {
         let remedy = match details.error_info()?.reason.as_str() {
             "STALE_HASH" | "STALE_STEP" => {
                 format!(
-                    "the rollout moved on since it was read: see `rolloutctl get {name}`, then repeat it if it is still wanted"
+                    "`rolloutctl get {name}` shows where it is now; repeat the command if it is still wanted"
                 )
             }
-            "ETAG_MISMATCH" => {
-                format!(
-                    "the rollout was changed since that etag was read: see `rolloutctl get {name} -o yaml`"
-                )
-            }
+            "ETAG_MISMATCH" => format!("`rolloutctl get {name} -o wide` shows the present etag"),
             "STEP_NOT_AHEAD" => "steps count from 0; --to-step goes forward only".to_owned(),
-            "NOTHING_TO_PROMOTE" | "NOTHING_TO_ABORT" => {
-                format!("no update is running that could be moved: see `rolloutctl get {name}`")
-            }
+            "NOTHING_TO_PROMOTE" | "NOTHING_TO_ABORT" => format!("`rolloutctl get {name}` shows where it is"),
             "ROLLOUT_ABORTED" => {
                 format!("`rolloutctl retry {name}` starts it again, `rolloutctl undo {name}` goes back")
             }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::failure::Failure;
 use crate::pb::{self, v1};
@@ -35,13 +35,31 @@ static POOL: LazyLock<DescriptorPool> =
 pub(super) fn value<T: Named>(message: &T) -> Result<Value, Failure> {
     let name = format!("rolloutd.v1.{}", T::NAME);
     let descriptor = POOL.get_message_by_name(&name).expect("a test looks for every name");
-    let encoded = message.encode_to_vec();
-    DynamicMessage::decode(descriptor, encoded.as_slice())
-        .map_err(|error| Failure::Encoding(error.to_string()))
-        // Fails where JSON cannot say it: a moment beyond the year 9999, or a number that is none.
-        .and_then(|message| {
-            serde_json::to_value(&message).map_err(|error| Failure::Encoding(error.to_string()))
-        })
+    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .map_err(|error| Failure::Encoding(error.to_string()))?;
+    // Fails where JSON cannot say it: a moment beyond the year 9999, or a number that is none.
+    let value = serde_json::to_value(&message).map_err(|error| Failure::Encoding(error.to_string()))?;
+    Ok(whole(value))
+}
+
+/// Writes whole numbers as such, `80` and not `80.0`, as other implementations of the mapping do: all numbers of a Struct are
+/// doubles, and whoever takes a pod template out of it finds its ports to be integers again.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(integer(&number).map_or(number, Number::from)),
+        Value::Array(values) => values.into_iter().map(whole).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        other => other,
+    }
+}
+
+/// The integer that a double is, where doubles tell all integers apart.
+fn integer(number: &Number) -> Option<i64> {
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    let is_integer = |double: &f64| number.is_f64() && double.fract() == 0.0 && double.abs() < LIMIT;
+    let double = number.as_f64().filter(is_integer)?;
+    // Minus zero is another number than zero.
+    if double == 0.0 && double.is_sign_negative() { None } else { format!("{double:.0}").parse().ok() }
 }
 
 /// JSON over several lines.
@@ -127,6 +145,12 @@ mod tests {
         let descriptor = POOL.get_message_by_name("rolloutd.v1.Rollout").unwrap();
         let back = DynamicMessage::deserialize(descriptor, value(&rollout()).unwrap()).unwrap();
         assert_eq!(v1::Rollout::decode(back.encode_to_vec().as_slice()).unwrap(), rollout());
+    }
+
+    #[test]
+    fn whole_numbers_of_a_struct_are_written_as_integers() {
+        let numbers = serde_json::json!([80.0, -3.0, 0.5, 1e300, 9e15, { "port": 443.0 }, 7, -0.0]);
+        assert_eq!(whole(numbers).to_string(), r#"[80,-3,0.5,1e+300,9000000000000000,{"port":443},7,-0.0]"#);
     }
 
     #[test]

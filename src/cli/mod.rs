@@ -37,7 +37,8 @@ pub struct Environment {
     pub no_color: Option<OsString>,
 }
 
-/// Runs the program: `arguments` begin with its own name. Writes to standard output and error.
+/// Runs the program: `arguments` begin with its own name. Writes to standard output and error. There is nothing to clean up
+/// when a signal ends it.
 pub async fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
@@ -52,13 +53,9 @@ pub async fn run(
         Ok(session) => session,
         Err(failure) => return end(&out, &failure),
     };
-    tokio::select! {
-        done = verb::run(&session, &out, cli.verb) => match done {
-            Ok(()) => Exit::Done,
-            Err(failure) => end(&out, &failure),
-        },
-        // Where signals cannot be listened to, the program ends as the system ends it.
-        Ok(()) = tokio::signal::ctrl_c() => Exit::Interrupted,
+    match verb::run(&session, &out, cli.verb).await {
+        Ok(()) => Exit::Done,
+        Err(failure) => end(&out, &failure),
     }
 }
 

@@ -105,9 +105,10 @@ impl Tone {
 pub(super) struct Line(Vec<(Tone, String)>);
 
 impl Line {
-    /// Adds a piece.
+    /// Adds a piece. Whatever it says, it can neither break the line nor drive a terminal.
     pub(super) fn with(mut self, tone: Tone, text: impl Into<String>) -> Self {
-        self.0.push((tone, text.into()));
+        let text: String = text.into();
+        self.0.push((tone, text.replace(char::is_control, " ")));
         self
     }
 
@@ -122,45 +123,50 @@ impl Line {
         self.0.iter().map(|(_, text)| words::width(text)).sum()
     }
 
-    /// The line as text, without blanks at its end.
+    /// The line as text, without blanks at its end, cut to the style's width.
     pub(super) fn paint(&self, style: Style) -> String {
-        let mut pieces = self.cut(style.width);
-        while let Some((_, last)) = pieces.last_mut() {
-            last.truncate(last.trim_end().len());
-            if !last.is_empty() {
-                break;
-            }
-            pieces.pop();
-        }
+        let pieces = self.clone().trimmed().cut(style.width).0;
         pieces
             .into_iter()
             .map(|(tone, text)| match (style.colours, tone.style()) {
-                (Colours::On, paint) if !paint.is_plain() => format!("{paint}{text}{paint:#}"),
+                (Colours::On, paint) if !paint.is_plain() && !text.is_empty() => {
+                    format!("{paint}{text}{paint:#}")
+                }
                 _ => text,
             })
             .collect()
     }
 
-    /// The pieces that fit; what is cut off leaves an ellipsis.
-    fn cut(&self, width: Option<usize>) -> Vec<(Tone, String)> {
-        let Some(width) = width.filter(|width| self.width() > *width) else { return self.0.clone() };
+    fn trimmed(mut self) -> Self {
+        while let Some((_, last)) = self.0.last_mut() {
+            last.truncate(last.trim_end().len());
+            if !last.is_empty() {
+                break;
+            }
+            self.0.pop();
+        }
+        self
+    }
+
+    /// What fits; what is cut off leaves an ellipsis.
+    fn cut(self, width: Option<usize>) -> Self {
+        let Some(width) = width.filter(|width| self.width() > *width) else { return self };
         let mut left = width.saturating_sub(1);
-        let mut pieces = Vec::new();
-        for (tone, text) in &self.0 {
+        let mut cut = Self::default();
+        for (tone, text) in self.0 {
             let mut kept = String::new();
             for character in text.chars() {
                 let columns = character.width().unwrap_or(0);
                 if columns > left {
                     kept.push('…');
-                    pieces.push((*tone, kept));
-                    return pieces;
+                    return cut.with(tone, kept);
                 }
                 left -= columns;
                 kept.push(character);
             }
-            pieces.push((*tone, kept));
+            cut = cut.with(tone, kept);
         }
-        pieces
+        cut
     }
 }
 
@@ -180,10 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_cannot_break_the_line_or_drive_the_terminal() {
+        let line = Line::default().with(Tone::Plain, "a\n\u{1b}[2Jb");
+        assert_eq!(line.paint(Style::PLAIN), "a  [2Jb");
+    }
+
+    #[test]
     fn a_line_is_cut_at_the_terminals_width_and_not_within_a_wide_character() {
         let cut = |width| line().paint(Style { width: Some(width), ..Style::PLAIN });
         assert_eq!(
-            (cut(15).as_str(), cut(8).as_str(), cut(4).as_str()),
+            (cut(12).as_str(), cut(8).as_str(), cut(4).as_str()),
             ("web  Healthy", "web  He…", "web…")
         );
         let wide = Line::default().with(Tone::Plain, "世界世界");

@@ -1,6 +1,8 @@
 //! Drives the built `rolloutctl` against a server that answers what each test prepared: what the client sends, prints and
 //! ends with.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 mod manifests;
 mod mutations;
 mod program;

@@ -64,7 +64,7 @@ fn a_failed_precondition_says_what_must_be_otherwise_and_what_to_do() {
     insta::assert_snapshot!(printed(Code::FailedPrecondition, "the rollout is at another step", stale), @r#"
     error: the rollout is at another step
       status.currentStepIndex: is 2
-      the rollout moved on since it was read: see `rolloutctl get shop/web`, then repeat it if it is still wanted
+      `rolloutctl get shop/web` shows where it is now; repeat the command if it is still wanted
     "#);
     insta::assert_snapshot!(printed(Code::FailedPrecondition, "the update was aborted", reason("ROLLOUT_ABORTED")), @r#"
     error: the update was aborted
@@ -72,11 +72,11 @@ fn a_failed_precondition_says_what_must_be_otherwise_and_what_to_do() {
     "#);
     insta::assert_snapshot!(printed(Code::FailedPrecondition, "nothing to promote", reason("NOTHING_TO_PROMOTE")), @r#"
     error: nothing to promote
-      no update is running that could be moved: see `rolloutctl get shop/web`
+      `rolloutctl get shop/web` shows where it is
     "#);
     insta::assert_snapshot!(printed(Code::Aborted, "the etag is another", reason("ETAG_MISMATCH")), @r#"
     error: the etag is another
-      the rollout was changed since that etag was read: see `rolloutctl get shop/web -o yaml`
+      `rolloutctl get shop/web -o wide` shows the present etag
     "#);
 }
 

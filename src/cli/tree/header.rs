@@ -38,7 +38,7 @@ pub(super) fn lines(tree: &v1::RolloutTree, now: Timestamp, detail: Detail) -> V
         wide(&mut header, tree, rollout, &status, now);
     }
     for (index, blocker) in tree.blockers.iter().enumerate() {
-        let label = if index == 0 { "Waits for" } else { "" };
+        let label = if index == 0 { "Waiting" } else { "" };
         header.line(label, Line::default().with(Tone::Held, waits_for(blocker, now)));
     }
     header.0

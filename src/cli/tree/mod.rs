@@ -52,7 +52,7 @@ mod tests {
         Images:     shop/web:v2 (canary)
                     shop/web:v1 (stable)
         Pods:       5 desired, 5 current, 1 updated, 5 ready, 5 available
-        Waits for:  step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
+        Waiting:    step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
 
         NAME                STATE     READY   RESTARTS   AGE    INFO
         web                 Paused    5/5                2d7h
@@ -80,7 +80,7 @@ mod tests {
         Images:     shop/web:v2 (canary)
                     shop/web:v1 (stable)
         Pods:       5 desired, 5 current, 1 updated, 5 ready, 5 available
-        Waits for:  Rollout aborted update to revision 2; next: retry it, roll it back, or change the spec
+        Waiting:    Rollout aborted update to revision 2; next: retry it, roll it back, or change the spec
                     ReplicaSet web-v2: 1 pods of an older version are still there
 
         NAME                STATE              READY   RESTARTS   AGE     INFO
@@ -121,7 +121,7 @@ mod tests {
                     2 setWeight: 60
                     3 pause
         Conditions: Paused=True for 60s, RolloutPaused: Rollout is paused
-        Waits for:  step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
+        Waiting:    step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
 
         NAME                STATE     READY   RESTARTS   AGE    INFO
         web                 Paused    5/5                2d7h
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn the_summary_is_one_line_without_ages() {
-        insta::assert_snapshot!(summary(&samples::paused()), @"web Paused (CanaryPauseStep) | step 1/4 (pause: 10m) | weight 20% | pods revision 2 canary 1/1, revision 1 stable 4/4 | waits for step 1 is a pause of 600s");
-        insta::assert_snapshot!(summary(&samples::aborted()), @"web Degraded (RolloutAborted: Rollout aborted update to revision 2) | step 0/4 (setWeight: 20) | weight 20%, going to 0% | pods revision 2 canary 0/1, revision 1 stable 4/4 | waits for Rollout aborted update to revision 2 (and 1 more)");
+        insta::assert_snapshot!(summary(&samples::paused()), @"web Paused (CanaryPauseStep) | step 1/4 (pause: 10m) | weight 20% | pods revision 2 canary 1/1, revision 1 stable 4/4 | waiting: step 1 is a pause of 600s");
+        insta::assert_snapshot!(summary(&samples::aborted()), @"web Degraded (RolloutAborted: Rollout aborted update to revision 2) | step 0/4 (setWeight: 20) | weight 20%, going to 0% | pods revision 2 canary 0/1, revision 1 stable 4/4 | waiting: Rollout aborted update to revision 2 (and 1 more)");
         insta::assert_snapshot!(summary(&v1::RolloutTree::default()), @"Unknown | no pods");
     }
 }

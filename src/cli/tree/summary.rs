@@ -30,7 +30,7 @@ pub fn summary(tree: &v1::RolloutTree) -> String {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        parts.push(format!("waits for {}{more}", header::what(first)));
+        parts.push(format!("waiting: {}{more}", header::what(first)));
     }
     parts.join(" | ")
 }

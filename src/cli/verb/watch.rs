@@ -79,7 +79,10 @@ impl Watch<'_> {
         let mut attempts = 0;
         loop {
             let Err(status) = self.stream(&mut attempts).await? else { return Ok(()) };
-            let is_broken = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Internal);
+            let is_broken = matches!(
+                status.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Internal
+            );
             attempts += 1;
             // What never worked is wrong rather than broken.
             if self.seen.is_none() || !is_broken || attempts > ATTEMPTS {
