@@ -4,7 +4,7 @@
 //! fails instead.
 
 #![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
-#![allow(clippy::panic, reason = "all of it is tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of it is tests")]
 
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;

@@ -3,6 +3,9 @@
 
 #![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of it is tests")]
+#![allow(clippy::needless_pass_by_value, reason = "closures are handed over")]
+
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
