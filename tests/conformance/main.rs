@@ -2,7 +2,6 @@
 //! API server; driven by RPCs and by the very patches that kubectl and its plugin send. Properties are checked for every write.
 
 #![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
-
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of it is tests")]
 #![allow(clippy::needless_pass_by_value, reason = "closures are handed over")]
 
@@ -19,5 +18,6 @@ mod history;
 mod interference;
 mod race;
 mod scenarios;
+mod scope;
 mod strangers;
 mod world;

@@ -189,15 +189,24 @@ impl World {
 
     /// One more control plane, for this world's namespace.
     pub fn member(&self, election: Election) -> Member {
-        let options = Options {
+        self.member_with(Options { election, ..self.options() })
+    }
+
+    /// What control planes of this world are like.
+    pub fn options(&self) -> Options {
+        Options {
             clock: self.clock.clone(),
             metrics: Metrics::default(),
             instance_id: String::new(),
             namespace: Some(self.namespace.clone()),
             reconcile: Reconcile::All,
-            election,
+            election: Election::Undisputed,
             threads: 10,
-        };
+        }
+    }
+
+    /// One more control plane.
+    pub fn member_with(&self, options: Options) -> Member {
         let cut = Arc::<AtomicBool>::default();
         let lines = Lines { kube: &self.connect, cut: Arc::clone(&cut) };
         let process = Process::start(&lines, &options, String::new());
