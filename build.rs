@@ -27,8 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The commit being built, or nothing where there is no git; `version` and GetServerInfo show it.
 fn commit() -> String {
     // A file that is not there would run this script again with every build.
-    if Path::new(".git/HEAD").exists() {
-        println!("cargo:rerun-if-changed=.git/HEAD");
+    // The log has a line for each commit and each checkout.
+    let log = Path::new(".git/logs/HEAD");
+    if log.exists() {
+        println!("cargo:rerun-if-changed={}", log.display());
     }
     std::process::Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])

@@ -33,6 +33,21 @@ pub struct Config {
     pub retry_period: Duration,
 }
 
+impl Config {
+    /// With client-go's usual durations, and an identity as it makes them: readable, and another one after each start.
+    #[must_use]
+    pub fn new(namespace: String, instance_id: &str, host: &str) -> Self {
+        Self {
+            namespace,
+            name: lease_name(instance_id),
+            identity: format!("{host}_{}", uuid::Uuid::new_v4()),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
 /// The name of the Lease for an instance id (contract A10).
 #[must_use]
 pub fn lease_name(instance_id: &str) -> String {

@@ -3,14 +3,22 @@
 //! The layers, lowest first; a module may use those of its own layer's left and of lower layers, and
 //! `tests/architecture.rs` keeps it so. See ARCHITECTURE.md for the why.
 //!
-//! - L0 [`clock`], [`crd`], [`hash`], [`pod_template`]
-//! - L5 [`apiserver`], [`simcluster`]
+//! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`pod_template`]: values
+//! - L1 [`validate`], [`plan`]: decisions; pure
+//! - L2 [`telemetry`]
+//! - L3 [`store`], [`lease`]: what is known of the cluster
+//! - L4 [`worker`], [`api`], [`http`]: what writes, what answers; they meet in objects only
+//! - L5 [`serve`]: the composition root; [`apiserver`], [`simcluster`]: the embedded cluster, which knows none of it
+//! - L6 [`dev`]: all of it in one process; [`cli`]: the client, which knows the API only
 
 pub mod api;
 pub mod apiserver;
+pub mod cli;
 pub mod clock;
 pub mod crd;
+pub mod dev;
 pub mod hash;
+pub mod http;
 pub mod lease;
 pub mod pb;
 pub mod plan;

@@ -1,10 +1,15 @@
 //! The control plane, put together: caches, leadership, workers, API and probes, and how they stop.
 //!
-//! The composition root. [`ControlPlane::run`] reads like a wiring diagram; `rolloutd serve` runs it against a
-//! cluster, `rolloutd dev` against the embedded one, tests against either.
+//! The composition root. [`ControlPlane::start`] reads like a wiring diagram; [`process`] puts API and probes around it;
+//! [`run`] runs that against a cluster, `dev` against the embedded one, tests against either.
 
 pub mod cluster;
+mod collector;
 pub mod flags;
+pub mod process;
+mod run;
+
+pub use run::{Environment, Error, bind, require_loopback, run};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +123,7 @@ impl ControlPlane {
         let store = Arc::new(Store::default());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
         watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
 
         let (leading, leadership) = watch::channel(Leadership::default());

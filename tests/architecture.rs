@@ -1,5 +1,7 @@
 //! Keeps dependencies pointing downwards, and the core pure (ARCHITECTURE.md has the picture).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

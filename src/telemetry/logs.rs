@@ -1,6 +1,6 @@
 //! Logs as text or JSON, and spans to an OTLP collector when one is named.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider;
@@ -69,23 +69,30 @@ impl Drop for Guard {
     }
 }
 
-/// Sets logs up, on standard error, for the whole process.
+/// Sets logs up, on standard error, for the whole process. With a collector it must be called within a tokio runtime that
+/// outlives the guard: spans are sent from it.
 ///
 /// # Errors
 ///
 /// When an option cannot be used, or when it was done before.
 pub fn init(options: &Options) -> Result<Guard, Error> {
     let format = match options.format {
-        Format::Text => tracing_subscriber::fmt::layer().with_writer(io::stderr).boxed(),
+        // Colours for people only; NO_COLOR is honoured by the layer.
+        Format::Text if io::stderr().is_terminal() => {
+            tracing_subscriber::fmt::layer().with_writer(io::stderr).boxed()
+        }
+        Format::Text => tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr).boxed(),
         Format::Json => tracing_subscriber::fmt::layer().json().with_writer(io::stderr).boxed(),
     };
     let spans = options.otlp_endpoint.as_deref().map(spans).transpose()?;
-    let sending =
-        spans.as_ref().map(|spans| tracing_opentelemetry::layer().with_tracer(spans.tracer("rolloutd")));
+    // Spans go out whatever the level of logs is.
+    let sending = spans.as_ref().map(|spans| {
+        let layer = tracing_opentelemetry::layer().with_tracer(spans.tracer("rolloutd"));
+        layer.with_filter(EnvFilter::new("off,rolloutd=info"))
+    });
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()
-        .with(filter(&options.level)?)
-        .with(format)
+        .with(format.with_filter(filter(&options.level)?))
         .with(sending)
         .try_init()
         .map_err(|_| Error::Twice)?;
@@ -99,7 +106,9 @@ fn filter(level: &str) -> Result<EnvFilter, Error> {
         "fatal" | "panic" => tracing::Level::ERROR,
         other => other.parse().map_err(|_| Error::Level(level.to_owned()))?,
     };
-    Ok(EnvFilter::new(format!("warn,rolloutd={level},rolloutctl={level}")))
+    // The client names every failed request and every connection without a checked certificate; ours say what came of it.
+    let quiet = "kube_client::client=off";
+    Ok(EnvFilter::new(format!("warn,{quiet},rolloutd={level},rolloutctl={level}")))
 }
 
 fn spans(endpoint: &str) -> Result<SdkTracerProvider, Error> {

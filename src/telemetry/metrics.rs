@@ -144,7 +144,9 @@ impl Metrics {
             commit: env!("ROLLOUTD_COMMIT").to_owned(),
         };
         build.get_or_create(&labels).set(1);
-        registry.register("build_info", "The version that runs; always 1", build);
+        let help = "The version that runs; always 1";
+        registry.register("argo_rollouts_controller_info", help, build.clone());
+        registry.register("build_info", help, build);
     }
 
     /// Adds metrics that are read when they are asked for.

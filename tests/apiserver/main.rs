@@ -13,6 +13,7 @@ mod http_surface;
 mod kubectl;
 mod listing;
 mod objects;
+mod robustness;
 mod support;
 mod transcripts;
 mod watching;

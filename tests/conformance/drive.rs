@@ -4,6 +4,8 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use rolloutd::crd::{Rollout, keys};
+use rolloutd::pb::v1;
+use rolloutd::pb::v1::promote_rollout_request::{From as Seen, Target};
 use serde_json::{Value, json};
 
 use crate::world::{World, image};
@@ -12,6 +14,12 @@ use crate::world::{World, image};
 pub enum Driver {
     /// What kubectl and its plugin write, sent by a plain client.
     Patches,
+    /// The API.
+    Rpcs,
+}
+
+impl Driver {
+    pub const ALL: [Self; 2] = [Self::Patches, Self::Rpcs];
 }
 
 pub struct Drive<'a> {
@@ -19,15 +27,53 @@ pub struct Drive<'a> {
     pub driver: Driver,
 }
 
+/// Calls a method with the rollout's name and the given fields; it must succeed.
+macro_rules! call {
+    ($drive:ident.$method:ident($request:ident { $($field:ident: $value:expr),* $(,)? })) => {{
+        let request = v1::$request { name: $drive.name(), $($field: $value,)* ..Default::default() };
+        let answer = $drive.world.rpc().$method(request).await;
+        answer.unwrap_or_else(|status| panic!("{}: {status:?}", stringify!($method))).into_inner()
+    }};
+}
+
 impl Drive<'_> {
+    /// The rollout's name in the API.
+    pub fn name(&self) -> String {
+        format!("namespaces/{}/rollouts/web", self.world.namespace)
+    }
+
     pub async fn create(&self, manifest: Value) {
-        let rollout = serde_json::from_value(manifest).expect("a rollout");
-        self.world.rollouts().create(&PostParams::default(), &rollout).await.expect("it is created");
+        match self.driver {
+            Driver::Patches => {
+                let rollout = serde_json::from_value(manifest).expect("a rollout");
+                let created = self.world.rollouts().create(&PostParams::default(), &rollout).await;
+                created.expect("it is created");
+            }
+            Driver::Rpcs => {
+                let request = v1::ApplyManifestRequest {
+                    parent: format!("namespaces/{}", self.world.namespace),
+                    manifest: manifest.to_string(),
+                    ..Default::default()
+                };
+                let applied =
+                    self.world.rpc().apply_manifest(request).await.expect("it is applied").into_inner();
+                assert_eq!(applied.objects.len(), 1);
+            }
+        }
     }
 
     /// Deletes it, and waits until it is gone with everything below it.
     pub async fn delete(&self) {
-        self.world.rollouts().delete("web", &DeleteParams::foreground()).await.expect("it is deleted");
+        match self.driver {
+            Driver::Patches => {
+                let deleted = self.world.rollouts().delete("web", &DeleteParams::foreground()).await;
+                deleted.expect("it is deleted");
+            }
+            Driver::Rpcs => {
+                let propagation = v1::delete_rollout_request::Propagation::Foreground.into();
+                call!(self.delete_rollout(DeleteRolloutRequest { propagation: propagation }));
+            }
+        }
         let gone = kube::runtime::wait::await_condition(
             self.world.rollouts(),
             "web",
@@ -37,33 +83,68 @@ impl Drive<'_> {
     }
 
     pub async fn set_image(&self, version: &str) {
-        self.spec(
-            json!({ "template": { "spec": { "containers": [{ "name": "web", "image": image(version) }] } } }),
-        )
-        .await;
+        let (container, image) = ("web".to_owned(), image(version));
+        match self.driver {
+            Driver::Patches => {
+                let containers = json!([{ "name": container, "image": image }]);
+                self.spec(json!({ "template": { "spec": { "containers": containers } } })).await;
+            }
+            Driver::Rpcs => {
+                let images = vec![v1::set_rollout_image_request::ContainerImage { container, image }];
+                call!(self.set_rollout_image(SetRolloutImageRequest { images: images }));
+            }
+        }
     }
 
     pub async fn scale(&self, replicas: i32) {
-        self.spec(json!({ "replicas": replicas })).await;
+        match self.driver {
+            Driver::Patches => self.spec(json!({ "replicas": replicas })).await,
+            Driver::Rpcs => {
+                call!(self.scale_rollout(ScaleRolloutRequest { replicas: Some(replicas) }));
+            }
+        }
     }
 
     pub async fn pause(&self) {
-        self.spec(json!({ "paused": true })).await;
+        match self.driver {
+            Driver::Patches => self.spec(json!({ "paused": true })).await,
+            Driver::Rpcs => {
+                call!(self.pause_rollout(PauseRolloutRequest {}));
+            }
+        }
     }
 
     pub async fn resume(&self) {
-        self.spec(json!({ "paused": false })).await;
+        match self.driver {
+            Driver::Patches => self.spec(json!({ "paused": false })).await,
+            Driver::Rpcs => {
+                call!(self.resume_rollout(ResumeRolloutRequest {}));
+            }
+        }
     }
 
     pub async fn abort(&self) {
-        self.status(json!({ "abort": true })).await;
+        match self.driver {
+            Driver::Patches => self.status(json!({ "abort": true })).await,
+            Driver::Rpcs => {
+                call!(self.abort_rollout(AbortRolloutRequest {}));
+            }
+        }
     }
 
     pub async fn retry(&self) {
-        self.status(json!({ "abort": false })).await;
+        match self.driver {
+            Driver::Patches => self.status(json!({ "abort": false })).await,
+            Driver::Rpcs => {
+                call!(self.retry_rollout(RetryRolloutRequest {}));
+            }
+        }
     }
 
     pub async fn promote(&self) {
+        if self.driver == Driver::Rpcs {
+            return self.promote_by_rpc(Target::Next(())).await;
+        }
         let rollout = self.world.rollouts().get("web").await.expect("it exists");
         let status = rollout.status();
         if rollout.spec.paused() {
@@ -77,18 +158,54 @@ impl Drive<'_> {
     }
 
     pub async fn promote_full(&self) {
-        self.status(json!({ "promoteFull": true })).await;
+        match self.driver {
+            Driver::Patches => self.status(json!({ "promoteFull": true })).await,
+            Driver::Rpcs => self.promote_by_rpc(Target::Full(())).await,
+        }
     }
 
     pub async fn promote_to(&self, step: i32) {
-        self.status(json!({ "pauseConditions": null, "controllerPause": false, "currentStepIndex": step }))
-            .await;
+        match self.driver {
+            Driver::Patches => {
+                let patch =
+                    json!({ "pauseConditions": null, "controllerPause": false, "currentStepIndex": step });
+                self.status(patch).await;
+            }
+            Driver::Rpcs => self.promote_by_rpc(Target::ToStepIndex(step)).await,
+        }
+    }
+
+    async fn promote_by_rpc(&self, target: Target) {
+        let from = self.seen().await;
+        call!(self.promote_rollout(PromoteRolloutRequest { from: Some(from), target: Some(target) }));
+    }
+
+    /// What a client sees before it promotes.
+    pub async fn seen(&self) -> Seen {
+        let rollout = self.world.rollouts().get("web").await.expect("it exists");
+        let status = rollout.status();
+        Seen {
+            pod_template_hash: status.current_pod_hash().to_owned(),
+            step_index: status.current_step_index,
+        }
     }
 
     /// Puts the pod template of an earlier revision back.
     pub async fn undo(&self, revision: i64) {
-        let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
-        let sets = sets.list(&ListParams::default()).await.expect("sets are listed").items;
+        match self.driver {
+            Driver::Patches => self.undo_by_patch(revision).await,
+            Driver::Rpcs => {
+                let pod_template_hash = self.seen().await.pod_template_hash;
+                let from = v1::rollback_rollout_request::From { pod_template_hash };
+                call!(
+                    self.rollback_rollout(RollbackRolloutRequest { from: Some(from), to_revision: revision })
+                );
+            }
+        }
+    }
+
+    async fn undo_by_patch(&self, revision: i64) {
+        let sets = self.sets().await;
         let of_revision =
             |set: &&ReplicaSet| set.annotations().get(keys::REVISION) == Some(&revision.to_string());
         let set = sets.iter().find(of_revision).expect("the revision exists");
@@ -98,6 +215,17 @@ impl Drive<'_> {
             serde_json::from_value(json!([{ "op": "replace", "path": "/spec/template", "value": template }]));
         let patch: Patch<Value> = Patch::Json(patch.expect("a JSON patch"));
         self.world.rollouts().patch("web", &PatchParams::default(), &patch).await.expect("it is patched");
+    }
+
+    /// Changes the strategy.
+    pub async fn canary(&self, canary: Value) {
+        self.spec(json!({ "strategy": { "canary": canary } })).await;
+    }
+
+    /// The ReplicaSets there are, by name.
+    pub async fn sets(&self) -> Vec<ReplicaSet> {
+        let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        sets.list(&ListParams::default()).await.expect("sets are listed").items
     }
 
     async fn spec(&self, spec: Value) {

@@ -9,16 +9,14 @@ use rolloutd::serve::Part;
 use serde_json::json;
 
 use crate::drive::{Drive, Driver};
-use crate::scenarios::healthy;
+use crate::scenarios::{healthy, in_virtual_time};
 use crate::world::{World, manifest};
 
 /// The most successful writes of a full cycle; Argo Rollouts needs 33 to 39, the least is about 21.
 const CYCLE_WRITES: u64 = 30;
 
-fn in_virtual_time(test: impl AsyncFn(&Drive<'_>)) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+fn embedded(test: impl AsyncFn(&Drive<'_>)) {
+    in_virtual_time(async || {
         let world = World::embedded().await;
         test(&Drive { world: &world, driver: Driver::Patches }).await;
         world.finish().await;
@@ -45,7 +43,7 @@ fn writes(audit: &Audit) -> u64 {
 
 #[test]
 fn a_full_cycle_of_four_weights_costs_few_writes() {
-    in_virtual_time(async |drive| {
+    embedded(async |drive| {
         let before = drive.world.cluster().api.audit();
         let steps =
             json!([{ "setWeight": 20 }, { "setWeight": 40 }, { "setWeight": 60 }, { "setWeight": 80 }]);
@@ -53,7 +51,7 @@ fn a_full_cycle_of_four_weights_costs_few_writes() {
         healthy(drive).await;
         drive.set_image("v2").await;
         healthy(drive).await;
-        drive.world.cluster().clock.sleep(Duration::from_secs(60)).await;
+        drive.world.pass(Duration::from_secs(60)).await;
         let cost = drive.world.cluster().api.audit().since(&before);
         for (request, count) in of_workers(&cost) {
             println!("{count:4} {request}");
@@ -67,18 +65,18 @@ fn a_full_cycle_of_four_weights_costs_few_writes() {
 
 #[test]
 fn an_idle_rollout_costs_nothing() {
-    in_virtual_time(async |drive| {
+    embedded(async |drive| {
         drive.create(manifest(5, json!({ "steps": [{ "setWeight": 20 }, { "pause": {} }] }))).await;
         healthy(drive).await;
-        drive.world.cluster().clock.sleep(Duration::from_secs(60)).await;
+        drive.world.pass(Duration::from_secs(60)).await;
         for state in ["healthy", "paused in the middle"] {
             let before = drive.world.cluster().api.audit();
-            drive.world.cluster().clock.sleep(Duration::from_secs(600)).await;
+            drive.world.pass(Duration::from_secs(600)).await;
             let cost = drive.world.cluster().api.audit().since(&before);
             let ours = cost.count(|key| key.user_agent.starts_with("rolloutd/") && key.verb != Verb::Watch);
             assert_eq!(ours, 0, "{state}: {cost:#?}");
             drive.set_image("v2").await;
-            drive.world.cluster().clock.sleep(Duration::from_secs(60)).await;
+            drive.world.pass(Duration::from_secs(60)).await;
         }
     });
 }

@@ -3,14 +3,26 @@
 //! Recorded by one watch of each kind from the beginning, so that no version is missed, and put in order by resource version.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
+use rolloutd::clock::real_sleep;
 use rolloutd::crd::{Rollout, Rounding};
 use serde::de::DeserializeOwned;
+
+/// The rollout whose history is checked.
+const NAME: &str = "web";
+
+fn controller(set: &ReplicaSet) -> Option<&OwnerReference> {
+    set.owner_references().iter().find(|owner| owner.controller == Some(true))
+}
 
 #[derive(Clone)]
 pub struct History {
@@ -21,50 +33,43 @@ pub struct History {
 enum Entry {
     Rollout(Box<Rollout>),
     Set(Box<ReplicaSet>),
-    SetGone(String),
+    Gone(String),
+    /// What no client of its kind can read.
+    Malformed,
 }
 
 impl History {
     pub async fn follow(client: &Client, namespace: &str) -> Self {
         let history = Self { entries: Arc::default() };
-        history.watch(Api::<Rollout>::namespaced(client.clone(), namespace), |event| match event {
-            WatchEvent::Added(rollout) | WatchEvent::Modified(rollout) => {
-                Some(Entry::Rollout(Box::new(rollout)))
-            }
-            _ => None,
-        });
-        history.watch(Api::<ReplicaSet>::namespaced(client.clone(), namespace), |event| match event {
-            WatchEvent::Added(set) | WatchEvent::Modified(set) => Some(Entry::Set(Box::new(set))),
-            WatchEvent::Deleted(set) => Some(Entry::SetGone(set.name_any())),
-            _ => None,
-        });
+        history.record::<Rollout>(client, namespace, |rollout| Entry::Rollout(Box::new(rollout))).await;
+        history.record::<ReplicaSet>(client, namespace, |set| Entry::Set(Box::new(set))).await;
         history
     }
 
-    fn watch<K>(&self, api: Api<K>, entry: fn(WatchEvent<K>) -> Option<Entry>)
+    /// Records every version of every object of a kind from now on.
+    async fn record<K>(&self, client: &Client, namespace: &str, entry: fn(K) -> Entry)
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        K: Resource<DynamicType = ()> + DeserializeOwned + 'static,
     {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
+        let list = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed");
+        let mut version = list.metadata.resource_version.unwrap_or_default();
         let entries = Arc::clone(&self.entries);
         tokio::spawn(async move {
-            let list = api.list(&ListParams::default()).await.expect("the namespace is listed");
-            let version = list.metadata.resource_version.unwrap_or_default();
-            let mut events = api
-                .watch(&WatchParams::default().timeout(290), &version)
-                .await
-                .expect("it is watched")
-                .boxed();
-            while let Some(Ok(event)) = events.next().await {
-                let version = match &event {
-                    WatchEvent::Added(object)
-                    | WatchEvent::Modified(object)
-                    | WatchEvent::Deleted(object) => object.resource_version(),
-                    _ => None,
-                };
-                if let (Some(version), Some(entry)) =
-                    (version.and_then(|version| version.parse().ok()), entry(event))
-                {
-                    entries.lock().unwrap().insert(version, entry);
+            loop {
+                let events = api.watch(&WatchParams::default(), &version).await;
+                let mut events = events.expect("it is watched").boxed();
+                while let Some(Ok(event)) = events.next().await {
+                    let (object, entry) = match event {
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                            (object.clone(), object.try_parse().map_or(Entry::Malformed, entry))
+                        }
+                        WatchEvent::Deleted(object) => (object.clone(), Entry::Gone(object.name_any())),
+                        _ => continue,
+                    };
+                    version = object.resource_version().expect("objects have versions");
+                    entries.lock().unwrap().insert(version.parse().expect("versions are numbers"), entry);
                 }
             }
         });
@@ -98,9 +103,35 @@ impl History {
         rollouts.collect()
     }
 
+    /// Waits until everything that exists has been seen in its newest version.
+    pub async fn catch_up(&self, client: &Client, namespace: &str) {
+        async fn versions<K>(client: &Client, namespace: &str) -> Vec<u64>
+        where
+            K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        {
+            let api: Api<K> = Api::namespaced(client.clone(), namespace);
+            let all = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed").items;
+            all.iter().filter_map(|object| object.metadata.resource_version.as_ref()?.parse().ok()).collect()
+        }
+        let caught_up = async {
+            loop {
+                let mut newest = versions::<Rollout>(client, namespace).await;
+                newest.extend(versions::<ReplicaSet>(client, namespace).await);
+                let seen =
+                    |entries: &BTreeMap<_, _>| newest.iter().all(|version| entries.contains_key(version));
+                if seen(&self.entries.lock().unwrap()) {
+                    return;
+                }
+                real_sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), caught_up).await.expect("the watch shows everything");
+    }
+
     /// Checks the properties over all that was written so far.
     pub fn check(&self) {
         let mut state = State::default();
+        assert!(!self.entries.lock().unwrap().is_empty(), "nothing was recorded, nothing would be checked");
         for (version, entry) in self.entries.lock().unwrap().iter() {
             state.next(*version, entry);
         }
@@ -118,11 +149,15 @@ struct State {
 impl State {
     fn next(&mut self, version: u64, entry: &Entry) {
         match entry {
-            Entry::Rollout(rollout) => self.rollout(version, rollout),
-            Entry::Set(set) => self.set(version, set),
-            Entry::SetGone(name) => {
+            Entry::Rollout(rollout) if rollout.name_any() == NAME => self.rollout(version, rollout),
+            Entry::Set(set) if controller(set).is_some_and(|owner| owner.name == NAME) => {
+                self.set(version, set);
+            }
+            Entry::Gone(name) if name == NAME => *self = Self::default(),
+            Entry::Gone(name) => {
                 self.sets.remove(name);
             }
+            Entry::Rollout(_) | Entry::Set(_) | Entry::Malformed => {}
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::drive::{Drive, Driver};
-use crate::scenarios::{healthy, is};
+use crate::scenarios::{healthy, in_virtual_time, is};
 use crate::world::{World, manifest};
 
 /// How many writes an update of this kind takes at most.
@@ -40,9 +40,7 @@ async fn update_interrupted(drive: &Drive<'_>, nth: usize, interrupt: impl Async
 
 fn for_each_write(test: impl AsyncFn(&Drive<'_>, usize)) {
     for nth in 1..=WRITES {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        in_virtual_time(async || {
             let world = World::embedded().await;
             test(&Drive { world: &world, driver: Driver::Patches }, nth).await;
             world.finish().await;

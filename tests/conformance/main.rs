@@ -1,12 +1,23 @@
 //! The same scenarios on the embedded cluster and, where `KUBEBUILDER_ASSETS` names etcd and kube-apiserver, on a real
 //! API server; driven by RPCs and by the very patches that kubectl and its plugin send. Properties are checked for every write.
 
+#![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "all of it is tests")]
+#![allow(clippy::needless_pass_by_value, reason = "closures are handed over")]
+
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
+#[macro_use]
+mod both;
+
+mod continuity;
 mod drive;
 mod frugality;
 mod history;
 mod interference;
+mod race;
 mod scenarios;
+mod scope;
+mod strangers;
 mod world;

@@ -7,16 +7,32 @@ use crate::drive::{Drive, Driver};
 use crate::kubernetes;
 use crate::world::{World, image, manifest};
 
-const REPLICAS: [i32; 3] = [1, 3, 10];
+/// `ROLLOUTD_REPLICAS=1,2,3` asks for others.
+const REPLICAS: &str = "1,3,10";
 
-/// Runs a scenario on the embedded cluster, in virtual time.
+#[expect(clippy::disallowed_methods, reason = "a test reads what its caller asks for")]
+fn sizes() -> Vec<i32> {
+    let sizes = std::env::var("ROLLOUTD_REPLICAS").unwrap_or_else(|_| REPLICAS.to_owned());
+    sizes.split(',').map(|size| size.parse().expect("ROLLOUTD_REPLICAS holds numbers")).collect()
+}
+
+/// Each driver with each size.
+fn runs() -> impl Iterator<Item = (Driver, i32)> {
+    Driver::ALL.into_iter().flat_map(|driver| sizes().into_iter().map(move |replicas| (driver, replicas)))
+}
+
+/// Runs a test whose clock stands still while anything has work to do.
+pub fn in_virtual_time(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(test());
+}
+
+/// Runs a scenario on the embedded cluster.
 fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
-    for replicas in REPLICAS {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+    for (driver, replicas) in runs() {
+        in_virtual_time(async || {
             let world = World::embedded().await;
-            scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
+            scenario(&Drive { world: &world, driver }, replicas).await;
             world.finish().await;
         });
     }
@@ -25,11 +41,11 @@ fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
 /// Runs a scenario on the real cluster, where there is one.
 fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     kubernetes::runtime().block_on(async {
-        for replicas in REPLICAS {
+        for (driver, replicas) in runs() {
             let Some(world) = World::real().await else {
                 return println!("skipped: KUBEBUILDER_ASSETS is not set");
             };
-            scenario(&Drive { world: &world, driver: Driver::Patches }, replicas).await;
+            scenario(&Drive { world: &world, driver }, replicas).await;
             world.finish().await;
         }
     });
@@ -79,7 +95,7 @@ pub async fn healthy(drive: &Drive<'_>) -> Rollout {
     drive.world.until("Healthy", is(RolloutPhase::Healthy)).await
 }
 
-async fn paused_at(drive: &Drive<'_>, step: i32) -> Rollout {
+pub async fn paused_at(drive: &Drive<'_>, step: i32) -> Rollout {
     let paused = is(RolloutPhase::Paused);
     drive
         .world
@@ -95,7 +111,7 @@ async fn deployed(drive: &Drive<'_>, replicas: i32, canary: Value) {
     healthy(drive).await;
 }
 
-fn endless() -> Value {
+pub fn endless() -> Value {
     json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }, { "setWeight": 70 }, { "pause": {} }] })
 }
 

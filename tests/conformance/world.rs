@@ -1,16 +1,21 @@
 //! A namespace with a control plane of its own, on one of the two clusters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use rolloutd::apiserver::{self, ApiServer};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{self, Rollout};
-use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
+use rolloutd::lease::Leadership;
+use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
+use rolloutd::serve::process::Process;
+use rolloutd::serve::{Connect, Election, Options, Part, Reconcile};
 use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -26,14 +31,15 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub history: History,
-    control_plane: ControlPlane,
+    connect: Kube,
+    clock: Clock,
+    member: Option<Member>,
     embedded: Option<Embedded>,
 }
 
 /// What only the embedded cluster has.
 pub struct Embedded {
     pub api: ApiServer,
-    pub clock: Clock,
     _simcluster: SimCluster,
 }
 
@@ -41,9 +47,56 @@ struct Kube {
     clients: Vec<(Part, Client)>,
 }
 
-impl Connect for Kube {
+/// The lines of one control plane to the API server.
+struct Lines<'a> {
+    kube: &'a Kube,
+    cut: Arc<AtomicBool>,
+}
+
+impl Connect for Lines<'_> {
     fn client(&self, part: Part) -> Client {
-        self.clients.iter().find(|(of, _)| *of == part).expect("a client for each part").1.clone()
+        let (_, client) =
+            self.kube.clients.iter().find(|(of, _)| *of == part).expect("a client for each part");
+        let (client, cut) = (client.clone(), Arc::clone(&self.cut));
+        let send = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (client, cut) = (client.clone(), Arc::clone(&cut));
+            async move {
+                if cut.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                client.send(request).await
+            }
+        });
+        Client::new(send, "default")
+    }
+}
+
+/// A control plane that can be cut off at once, as if its process had died.
+pub struct Member {
+    process: Process,
+    cut: Arc<AtomicBool>,
+}
+
+impl Member {
+    /// Nothing that it sends from now on arrives.
+    pub fn cut_off(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it leads.
+    pub fn leads(&self) -> bool {
+        self.process.leadership().borrow().is_ours()
+    }
+
+    /// Waits until it leads.
+    pub async fn lead(&self) {
+        let mut leadership = self.process.leadership();
+        let led = leadership.wait_for(Leadership::is_ours);
+        tokio::time::timeout(DEADLINE, led).await.expect("it leads in time").expect("it runs");
+    }
+
+    pub async fn stop(self) {
+        self.process.stop().await;
     }
 }
 
@@ -52,7 +105,7 @@ async fn real_cluster() -> Option<Arc<Kubernetes>> {
     let prepare = || async {
         let kubernetes = kubernetes::shared().await?;
         let client = kubernetes.client("simcluster").await.expect("a client");
-        install_crds(&client).await;
+        install_crds(&client, crd::definitions()).await;
         let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
         Some((kubernetes, simcluster))
     };
@@ -74,10 +127,9 @@ fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config
     simcluster::Config { clock, behaviour, seed: 1, namespaces }
 }
 
-async fn install_crds(client: &Client) {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition>) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in crd::definitions() {
+    for definition in definitions {
         api.create(&PostParams::default(), &definition).await.expect("the CRD is accepted");
         let established = kube::runtime::conditions::is_crd_established();
         tokio::time::timeout(DEADLINE, await_condition(api.clone(), &definition.name_any(), established))
@@ -96,47 +148,88 @@ impl World {
             clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
         }
         let client = kubernetes.client("test").await.expect("a client");
-        Some(Self::start(client, &Kube { clients }, Clock::wall()).await)
+        Some(Self::new(client, Kube { clients }, Clock::wall()).await.led())
     }
 
     /// A world on an embedded cluster of its own; for a runtime whose time is paused.
     pub async fn embedded() -> Self {
+        Self::embedded_with(crd::definitions()).await.led()
+    }
+
+    /// The same with other definitions, and without a control plane.
+    pub async fn embedded_with(definitions: Vec<CustomResourceDefinition>) -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let api = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = api.client("test");
-        install_crds(&client).await;
+        install_crds(&client, definitions).await;
         let simcluster = SimCluster::start(
             api.client("simcluster"),
             simcluster_config(clock.clone(), Namespaces::Managed),
         );
         let connect =
             Kube { clients: Part::ALL.into_iter().map(|part| (part, api.client(part.agent()))).collect() };
-        let world = Self::start(client, &connect, clock.clone()).await;
-        Self { embedded: Some(Embedded { api, clock, _simcluster: simcluster }), ..world }
+        let world = Self::new(client, connect, clock).await;
+        Self { embedded: Some(Embedded { api, _simcluster: simcluster }), ..world }
     }
 
-    async fn start(client: Client, connect: &dyn Connect, clock: Clock) -> Self {
+    async fn new(client: Client, connect: Kube, clock: Clock) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "generateName": "conformance-" } })).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
         let history = History::follow(&client, &namespace).await;
-        let options = Options {
-            clock,
+        Self { client, namespace, history, connect, clock, member: None, embedded: None }
+    }
+
+    /// With a control plane that leads unasked.
+    pub fn led(mut self) -> Self {
+        self.member = Some(self.member(Election::Undisputed));
+        self
+    }
+
+    /// One more control plane, for this world's namespace.
+    pub fn member(&self, election: Election) -> Member {
+        self.member_with(Options { election, ..self.options() })
+    }
+
+    /// What control planes of this world are like.
+    pub fn options(&self) -> Options {
+        Options {
+            clock: self.clock.clone(),
             metrics: Metrics::default(),
             instance_id: String::new(),
-            namespace: Some(namespace.clone()),
+            namespace: Some(self.namespace.clone()),
             reconcile: Reconcile::All,
             election: Election::Undisputed,
             threads: 10,
-        };
-        let control_plane = ControlPlane::start(connect, &options);
-        Self { client, namespace, history, control_plane, embedded: None }
+        }
+    }
+
+    /// One more control plane.
+    pub fn member_with(&self, options: Options) -> Member {
+        let cut = Arc::<AtomicBool>::default();
+        let lines = Lines { kube: &self.connect, cut: Arc::clone(&cut) };
+        let process = Process::start(&lines, &options, String::new());
+        Member { process, cut }
+    }
+
+    /// The API of this world's control plane, within the process.
+    pub fn rpc(&self) -> RolloutServiceClient<axum::Router> {
+        let member = self.member.as_ref().expect("this world is led");
+        RolloutServiceClient::new(member.process.api().router())
+    }
+
+    /// Waits, in the clock of the cluster.
+    pub async fn pass(&self, time: Duration) {
+        self.clock.sleep(time).await;
     }
 
     /// Stops, and checks the properties of everything that was written.
     pub async fn finish(self) {
-        self.control_plane.stop().await;
+        if let Some(member) = self.member {
+            member.stop().await;
+        }
+        self.history.catch_up(&self.client, &self.namespace).await;
         self.history.check();
     }
 
@@ -165,6 +258,18 @@ impl World {
                 let rollout = self.rollouts().get_opt("web").await;
                 panic!("never came about: {what}\n{rollout:#?}\n{:#?}", self.events().await)
             }
+        }
+    }
+
+    /// Waits until an event that begins so is recorded.
+    pub async fn until_event(&self, beginning: &str) {
+        let recorded = async {
+            while !self.events().await.iter().any(|event| event.starts_with(beginning)) {
+                self.pass(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, recorded).await.is_err() {
+            panic!("no event {beginning}: {:#?}", self.events().await);
         }
     }
 

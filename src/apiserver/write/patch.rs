@@ -226,7 +226,7 @@ mod tests {
     fn moves_do_not_nest_a_document_without_end() {
         let turns = |count: usize| -> Value {
             let turn = |index: usize| {
-                let (inner, outer) = if index % 2 == 0 { ("a", "b") } else { ("b", "a") };
+                let (inner, outer) = if index.is_multiple_of(2) { ("a", "b") } else { ("b", "a") };
                 [
                     json!({"op": "add", "path": format!("/{outer}"), "value": {}}),
                     json!({"op": "move", "from": format!("/{inner}"), "path": format!("/{outer}/{inner}")}),

@@ -1,0 +1,35 @@
+# The commands that people and .ci/run use. `cargo build` and `cargo test` need nothing but a Rust toolchain.
+
+.PHONY: help build test lint crds demo kubernetes conformance conformance-full properties
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
+
+build: ## both binaries
+	cargo build --locked
+
+test: ## everything that needs nothing installed
+	cargo test --locked
+
+lint: ## formatting, clippy and documentation, warnings denied
+	cargo fmt --all -- --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+crds: ## write deploy/crds from the types
+	UPDATE_CRDS=1 cargo test --locked --lib crd::
+
+demo: ## a canary from v1 to v2 through RPCs, on the embedded cluster
+	cargo run --locked -- dev --demo --once
+
+kubernetes: ## build etcd and kube-apiserver from Go modules, outside the checkout; prints KUBEBUILDER_ASSETS
+	@tests/kubernetes/build.sh kubernetes
+
+conformance: ## the conformance scenarios, on the embedded cluster and on a real API server
+	KUBEBUILDER_ASSETS=$$(tests/kubernetes/build.sh kubernetes) cargo test --locked --test conformance
+
+conformance-full: ## the same with replicas 1, 2, 3, 4, 5 and 10
+	ROLLOUTD_REPLICAS=1,2,3,4,5,10 $(MAKE) conformance
+
+properties: ## the plan's properties with many cases; CASES=n
+	PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --lib plan::tests::properties

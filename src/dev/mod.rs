@@ -1,0 +1,178 @@
+//! `rolloutd dev`: a cluster in memory with a control plane for it, in one process and with nothing installed.
+//!
+//! `cluster` is the embedded API server with simulated nodes; [`crate::serve::process`] is the same control plane that serves a
+//! real cluster; `demo` is one more client of its gRPC API. One clock drives cluster and control plane.
+
+mod cluster;
+mod demo;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::lease;
+use crate::serve::process::Process;
+use crate::serve::{self, Election, Options, Reconcile};
+use crate::telemetry::{Metrics, logs};
+use cluster::Cluster;
+
+/// How long the embedded cluster may take to be ready: it takes milliseconds.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The namespace of the Lease, where Argo Rollouts has it too.
+const OWN_NAMESPACE: &str = "argo-rollouts";
+
+/// Flags of `rolloutd dev`.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    /// Show a canary go from one version to the next, through the API
+    #[arg(long)]
+    pub demo: bool,
+    /// End with the demo instead of serving on
+    #[arg(long, requires = "demo")]
+    pub once: bool,
+    /// How many times faster than real time the cluster's clock runs
+    #[arg(long, value_name = "N", default_value = "1", value_parser = speed)]
+    pub speed: f64,
+    /// Where the gRPC API listens
+    #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics listen
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
+    pub http: SocketAddr,
+    /// Where the embedded Kubernetes API listens; port 0: a free one
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub kubernetes: SocketAddr,
+    /// Let all of these listen on addresses that are not loopback, without authentication
+    #[arg(long)]
+    pub insecure_listen: bool,
+    /// The least severe level that is logged: error, warn, info, debug or trace
+    #[arg(long, default_value = "warn", value_name = "LEVEL")]
+    pub loglevel: String,
+    /// How logs are written
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    pub logformat: logs::Format,
+}
+
+/// What the environment says.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `NO_COLOR`.
+    pub no_color: Option<OsString>,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+/// Why it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Serve(#[from] serve::Error),
+    /// The embedded cluster cannot be set up.
+    #[error("the embedded cluster cannot be set up: {0}")]
+    Cluster(#[from] kube::Error),
+    /// It is not ready after a long time.
+    #[error("not ready within {patience}s: {0}", patience = READY_WITHIN.as_secs())]
+    NotReady(String),
+    /// Output, or the file of the kubeconfig, cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The demo went wrong.
+    #[error("demo: {0}")]
+    Demo(#[from] demo::Error),
+}
+
+/// Serves until `stop` is cancelled, or until the demo has ended with `--once`.
+///
+/// # Errors
+///
+/// When an address is in use, or the demo does not end Healthy.
+pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
+    if !flags.insecure_listen {
+        for (flag, address) in
+            [("listen", flags.listen), ("http", flags.http), ("kubernetes", flags.kubernetes)]
+        {
+            serve::require_loopback(flag, address)?;
+        }
+    }
+    let listener = serve::bind("listen", flags.listen).await?;
+    let http = serve::bind("http", flags.http).await?;
+    let kubernetes = serve::bind("kubernetes", flags.kubernetes).await?;
+    let (api_address, http_address) = (listener.local_addr()?, http.local_addr()?);
+
+    let clock = Clock::faster(flags.speed);
+    let cluster = Cluster::start(&clock, kubernetes, &[OWN_NAMESPACE, "default"]).await?;
+    let lease = lease::Config::new(OWN_NAMESPACE.to_owned(), "", &environment.hostname);
+    let options = Options {
+        clock: clock.clone(),
+        metrics: Metrics::default(),
+        instance_id: String::new(),
+        namespace: None,
+        reconcile: Reconcile::All,
+        election: Election::Lease(lease),
+        threads: 10,
+    };
+    let process = Process::start(&cluster, &options, cluster.url().to_owned());
+    process.serve_api(listener);
+    process.serve_http(http, process.probes().merge(process.metrics()));
+
+    let serving = async {
+        let ready = tokio::time::timeout(READY_WITHIN, process.ready()).await;
+        ready.map_err(|_| Error::NotReady(process.missing().join(", ")))?;
+        announce(api_address, http_address, &cluster)?;
+        if flags.demo {
+            demo::run(api_address, &clock, environment.no_color.as_deref()).await?;
+        }
+        if !flags.once {
+            if flags.demo {
+                writeln!(io::stdout(), "\nServing on; Ctrl-C ends it.")?;
+            }
+            stop.cancelled().await;
+        }
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        () = stop.cancelled() => Ok(()),
+    };
+    process.stop().await;
+    cluster.stop().await;
+    outcome
+}
+
+fn announce(api: SocketAddr, http: SocketAddr, cluster: &Cluster) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "gRPC        {api}")?;
+    writeln!(out, "HTTP        http://{http}  (/healthz, /readyz, /metrics)")?;
+    writeln!(out, "Kubernetes  {}", cluster.url())?;
+    writeln!(out, "kubeconfig  {}\n", cluster.kubeconfig().display())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if speed.is_finite() && (0.01..=1000.0).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err(format!("{text} is not between 0.01 and 1000"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_number_within_reason() {
+        assert_eq!(speed("10"), Ok(10.0));
+        assert_eq!(speed("0.5"), Ok(0.5));
+        for text in ["0", "-1", "inf", "NaN", "fast", "1001"] {
+            assert!(speed(text).is_err(), "{text}");
+        }
+    }
+}
