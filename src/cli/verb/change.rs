@@ -90,6 +90,7 @@ pub(super) async fn delete(session: &Session, out: &Out, arguments: &DeleteArgs)
         etag: arguments.etag.etag.clone(),
         propagation: propagation.into(),
         validate_only: arguments.dry.validate_only(),
+        request_id: String::new(),
     };
     let connection = session.connect().await?;
     connection.ask(Subject::Rollout(&name), connection.rollouts().delete_rollout(request)).await?;
