@@ -213,7 +213,7 @@ mod tests {
             ("kind: A\n---\nspec: {x: 1\nkind: : :\n", "1", "4", "5"),
             ("kind: A\nkind: B\n", "0", "2", "1"),
             ("a: *nope\n", "0", "1", "4"),
-            ("{\"kind\": }", "0", "1", "11"),
+            ("{\"kind\": ]}", "0", "1", "10"),
         ] {
             let status = tonic::Status::from(read(manifest).unwrap_err());
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
