@@ -4,6 +4,7 @@
 //! have written, each test writes itself, except in `moving`, where a whole control plane does.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod apply;
 mod apply_refused;
