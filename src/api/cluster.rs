@@ -205,7 +205,9 @@ fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresou
                 |cause: &kube::core::response::StatusCause| Fault::new(&*cause.field, &*cause.message);
             // A remark that some rules were not looked at bears no field.
             let causes = causes.into_iter().flatten().filter(|cause| cause.field != NO_FIELD);
-            let faults = causes.map(fault).collect();
+            let mut faults: Vec<Fault> = causes.map(fault).collect();
+            // The API server may say the same thing several times.
+            faults.dedup();
             Error::new(reason, said).about(resource).with_faults(faults)
         }
         Reason::AdmissionDenied | Reason::QuotaExceeded | Reason::ObjectTooLarge => {

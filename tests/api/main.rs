@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+#[path = "../support/kubernetes.rs"]
+mod kubernetes;
+
 mod apply;
 mod apply_refused;
 mod bad_input;
@@ -19,6 +22,7 @@ mod kubectl;
 mod limits;
 mod moving;
 mod not_yet;
+mod on_kubernetes;
 mod promote;
 mod reads;
 mod request_ids;

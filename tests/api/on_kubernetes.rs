@@ -1,0 +1,157 @@
+//! The same services on a real API server, where `KUBEBUILDER_ASSETS` names etcd and kube-apiserver: what depends on its answers.
+
+use std::sync::Arc;
+
+use kube::Client;
+use kube::api::{Api as Objects, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use rolloutd::api::{Api, Config, Limits, ServerFacts};
+use rolloutd::clock::Clock;
+use rolloutd::crd;
+use rolloutd::pb::v1;
+use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
+use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
+use rolloutd::telemetry::Metrics;
+use serde_json::{Value, json};
+use tonic::Code;
+use v1::applied_object::Outcome;
+
+use crate::expect::refused;
+use crate::kubernetes::{self, Kubernetes};
+use crate::world::{Rollouts, apply_request, manifest, name, resource};
+
+struct One(Client);
+
+impl Connect for One {
+    fn client(&self, _: Part) -> Client {
+        self.0.clone()
+    }
+}
+
+struct Cluster {
+    objects: Objects<DynamicObject>,
+    rollouts: Rollouts,
+    _control_plane: ControlPlane,
+    _kubernetes: Arc<Kubernetes>,
+}
+
+/// `None` where there is no such server.
+async fn cluster() -> Option<Cluster> {
+    let kubernetes = kubernetes::shared().await?;
+    let client = kubernetes.client("test").await.expect("a client");
+    let create = |api_version: &str, kind: &str, object: Value| {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let objects: Objects<DynamicObject> = Objects::all_with(client.clone(), &resource);
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        async move { objects.create(&PostParams::default(), &object).await.expect("it is accepted") }
+    };
+    for definition in crd::definitions() {
+        let kind = "CustomResourceDefinition";
+        let mut object = serde_json::to_value(definition).unwrap();
+        object["apiVersion"] = json!("apiextensions.k8s.io/v1");
+        object["kind"] = json!(kind);
+        create("apiextensions.k8s.io/v1", kind, object).await;
+    }
+    create(
+        "v1",
+        "Namespace",
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }),
+    )
+    .await;
+    let options = Options {
+        clock: Clock::wall(),
+        metrics: Metrics::default(),
+        instance_id: String::new(),
+        namespace: None,
+        reconcile: Reconcile::AnalysisOnly,
+        election: Election::Undisputed,
+        threads: 1,
+    };
+    let connect = One(kubernetes.client("api").await.expect("a client"));
+    let control_plane = ControlPlane::start(&connect, &options);
+    control_plane.store.has_listed().await;
+    let api = Api::new(Config {
+        store: control_plane.store.clone(),
+        client: connect.client(Part::Api),
+        clock: Clock::wall(),
+        metrics: Metrics::default(),
+        leadership: control_plane.leadership.clone(),
+        server: ServerFacts::default(),
+        limits: Limits::default(),
+    });
+    let kind = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, crd::KIND);
+    Some(Cluster {
+        objects: Objects::namespaced_with(client, "shop", &ApiResource::from_gvk(&kind)),
+        rollouts: RolloutServiceClient::new(api.router()),
+        _control_plane: control_plane,
+        _kubernetes: kubernetes,
+    })
+}
+
+#[tokio::test]
+async fn a_real_api_server_answers_as_the_embedded_one_does() {
+    let Some(mut cluster) = cluster().await else { return };
+    let client = &mut cluster.rollouts;
+    let create = |parent: &str| v1::CreateRolloutRequest {
+        parent: parent.to_owned(),
+        rollout_id: "made".to_owned(),
+        rollout: Some(resource("made")),
+        ..Default::default()
+    };
+    refused(client.create_rollout(create("namespaces/nowhere")).await)
+        .lacks_object("v1/Namespace", "namespaces/nowhere");
+    client.create_rollout(create("namespaces/shop")).await.unwrap();
+    refused(client.create_rollout(create("namespaces/shop")).await).is(Code::AlreadyExists, "ALREADY_EXISTS");
+
+    let text = |change: Value| {
+        let mut manifest = manifest("web");
+        json_patch::merge(&mut manifest, &change);
+        manifest.to_string()
+    };
+    for (change, expected) in [
+        (json!({}), Outcome::Created),
+        (json!({}), Outcome::Unchanged),
+        (json!({ "spec": { "minReadySeconds": 4 } }), Outcome::Configured),
+        (json!({}), Outcome::Configured),
+    ] {
+        let answer = client.apply_manifest(apply_request(&text(change))).await.unwrap().into_inner();
+        assert_eq!(answer.objects[0].outcome(), expected);
+    }
+    let bad = json!({ "metadata": { "labels": { "-": "x" } } });
+    refused(client.apply_manifest(apply_request(&text(bad))).await).names_fields(&["[0].metadata.labels"]);
+    let lost = json!({ "metadata": { "namespace": "nowhere" } });
+    refused(client.apply_manifest(apply_request(&text(lost))).await)
+        .lacks_object("v1/Namespace", "namespaces/nowhere");
+
+    // Somebody edits a field: it is theirs now.
+    let edit = PatchParams { field_manager: Some("gitops".to_owned()), ..PatchParams::default() };
+    let ready = Patch::Merge(json!({ "spec": { "minReadySeconds": 9 } }));
+    cluster.objects.patch("web", &edit, &ready).await.unwrap();
+    let taking = json!({ "spec": { "minReadySeconds": 4 } });
+    refused(client.apply_manifest(apply_request(&text(taking))).await)
+        .is(Code::FailedPrecondition, "FIELD_OWNED")
+        .says("[0].spec.minReadySeconds belongs to \"gitops\"");
+
+    for validate_only in [true, false] {
+        let scale = v1::ScaleRolloutRequest {
+            name: name("web"),
+            replicas: Some(7),
+            validate_only,
+            ..Default::default()
+        };
+        let scaled = client.scale_rollout(scale).await.unwrap().into_inner().rollout.unwrap();
+        assert_eq!(scaled.spec.unwrap().replicas, Some(7));
+        let stored = cluster.objects.get("web").await.unwrap();
+        assert_eq!(stored.data["spec"]["replicas"], if validate_only { 5 } else { 7 });
+    }
+    let image = v1::set_rollout_image_request::ContainerImage {
+        container: "*".to_owned(),
+        image: "web:2".to_owned(),
+    };
+    let set = v1::SetRolloutImageRequest { name: name("web"), images: vec![image], ..Default::default() };
+    client.set_rollout_image(set).await.unwrap();
+    let delete = v1::DeleteRolloutRequest { name: name("web"), ..Default::default() };
+    client.delete_rollout(delete.clone()).await.unwrap();
+    refused(client.delete_rollout(delete).await).lacks_object("rolloutd.dev/Rollout", &name("web"));
+}
