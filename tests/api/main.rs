@@ -1,7 +1,8 @@
 //! The API as its clients see it: a tonic client against the services over an embedded cluster.
 //!
 //! Most of it runs within the process and in virtual time; `serving` speaks over TCP. No worker runs: what a controller would
-//! have written, each test writes itself, except in `moving`, where a whole control plane does.
+//! have written, each test writes itself, except in `moving`, where a whole control plane does. `kubectl` and `on_kubernetes` skip
+//! where there is no kubectl or no kube-apiserver.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
