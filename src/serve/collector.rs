@@ -146,10 +146,14 @@ mod tests {
 
     #[test]
     fn the_phase_follows_the_conditions() {
-        let with = |conditions: Value| {
+        let condition = |kind: &str, reason: &str| {
+            let time = "2026-01-01T00:00:00Z";
+            json!({"type": kind, "status": "True", "reason": reason, "message": "",
+                "lastUpdateTime": time, "lastTransitionTime": time})
+        };
+        let with = |conditions: &[Value]| {
             rollout(json!({"metadata": {}, "spec": {}, "status": {"conditions": conditions}}))
         };
-        let progressing = |reason: &str| json!([{"type": "Progressing", "status": "True", "reason": reason}]);
         for (reason, expected) in [
             ("NewReplicaSetAvailable", "Completed"),
             ("RolloutPaused", "Paused"),
@@ -158,13 +162,11 @@ mod tests {
             ("RolloutAborted", "Abort"),
             ("ReplicaSetUpdated", "Progressing"),
         ] {
-            assert_eq!(phase(&with(progressing(reason))), expected);
+            assert_eq!(phase(&with(&[condition("Progressing", reason)])), expected);
         }
-        let invalid = json!([
-            {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
-            {"type": "InvalidSpec", "status": "True", "reason": "InvalidSpec"},
-        ]);
-        assert_eq!(phase(&with(invalid)), "InvalidSpec");
+        let invalid =
+            [condition("Progressing", "NewReplicaSetAvailable"), condition("InvalidSpec", "InvalidSpec")];
+        assert_eq!(phase(&with(&invalid)), "InvalidSpec");
     }
 
     #[test]

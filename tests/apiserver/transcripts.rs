@@ -168,7 +168,7 @@ impl Masks {
         let causes =
             out.get("details").and_then(|details| details.get("causes")).and_then(Value::as_array).cloned();
         if let Some(mut causes) = causes {
-            causes.sort_by_key(Value::to_string);
+            causes.sort_by_key(|cause| (cause["field"].to_string(), cause["message"].to_string()));
             causes.dedup();
             if causes.len() > 1 {
                 out.insert("message".to_owned(), json!("<several causes>"));

@@ -74,15 +74,18 @@ fn validate_volumes<'v>(volumes: &'v [Value], path: &Path, violations: &mut Viol
     for (index, volume) in volumes.iter().enumerate() {
         let path = path.index(index);
         let before = violations.len();
-        let sources =
-            volume.as_object().map_or(0, |members| members.len() - usize::from(members.contains_key("name")));
-        match sources {
-            0 => violations.push(Violation::required(&path, "must specify a volume type")),
-            1 => {}
-            _ => {
-                let extra =
-                    volume.as_object().into_iter().flat_map(|m| m.keys()).filter(|key| *key != "name").nth(1);
-                let path = path.child(extra.map_or("", String::as_str));
+        let mut sources: Vec<&String> = volume
+            .as_object()
+            .into_iter()
+            .flat_map(|members| members.keys())
+            .filter(|key| *key != "name")
+            .collect();
+        sources.sort_unstable();
+        match sources.as_slice() {
+            [] => violations.push(Violation::required(&path, "must specify a volume type")),
+            [_] => {}
+            [_, extra, ..] => {
+                let path = path.child(extra.as_str());
                 violations.push(Violation::forbidden(&path, "may not specify more than 1 volume type"));
             }
         }

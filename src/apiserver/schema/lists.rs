@@ -96,7 +96,7 @@ mod tests {
             validate_list_types(&value, &schema, &Path::of("spec")).iter().map(ToString::to_string).collect();
         assert_eq!(
             violations,
-            ["spec.m[1]: Duplicate value: {\"k\":\"x\"}", "spec.s[2]: Duplicate value: \"a\""]
+            ["spec.s[2]: Duplicate value: \"a\"", "spec.m[1]: Duplicate value: {\"k\":\"x\"}"]
         );
     }
 

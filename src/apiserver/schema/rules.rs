@@ -109,8 +109,8 @@ mod tests {
         assert_eq!(
             violations,
             [
-                "spec.name: Invalid value: \"y\": failed rule: self == oldSelf",
                 "spec.selector: Invalid value: selector is immutable",
+                "spec.name: Invalid value: \"y\": failed rule: self == oldSelf",
             ]
         );
     }
