@@ -14,7 +14,7 @@ test: ## everything that needs nothing installed
 lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 
 crds: ## write deploy/crds from the types
 	UPDATE_CRDS=1 cargo test --locked --lib crd::

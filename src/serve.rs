@@ -1,7 +1,7 @@
 //! The control plane, put together: caches, leadership, workers, API and probes, and how they stop.
 //!
 //! The composition root. [`ControlPlane::start`] reads like a wiring diagram; [`process`] puts API and probes around it;
-//! [`run`] runs that against a cluster, `dev` against the embedded one, tests against either.
+//! [`run()`] runs that against a cluster, `dev` against the embedded one, tests against either.
 
 pub mod cluster;
 mod collector;

@@ -1,6 +1,6 @@
 //! What a request is refused with: one error type, and its form on the wire (`kind: Status`).
 //!
-//! Depends on [`super::field`] only. Every handler returns [`ApiError`]; [`super::reply`] writes it out.
+//! Depends on [`super::field`] only. Every handler returns [`ApiError`]; [`super::present`] writes it out.
 //! Codes, reasons and wording are those of apimachinery's `api/errors`.
 
 use std::fmt;

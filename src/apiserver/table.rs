@@ -1,7 +1,7 @@
 //! Tables: what `kubectl get` prints.
 //!
 //! Depends on nothing of the server but [`super::object`]. A kind gives its columns and the cells of an object;
-//! [`super::reply`] asks for a table when the client accepts one.
+//! [`super::present`] asks for a table when the client accepts one.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! One kind's objects, with the indexes that are looked up by.
 //!
-//! Filled by [`super::reflect`]. A list replaces everything at once; what it no longer has counts as deleted.
+//! Filled by [`super::reflect()`]. A list replaces everything at once; what it no longer has counts as deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

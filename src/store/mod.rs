@@ -1,6 +1,6 @@
 //! What the cluster holds, as far as this process cares: caches fed by watches, and typed writes.
 //!
-//! Each kind has one [`cache::Cache`], filled by one [`reflect`] task and trimmed while decoding. [`Store::observe`]
+//! Each kind has one [`cache::Cache`], filled by one [`reflect()`] task and trimmed while decoding. [`Store::observe`]
 //! turns a rollout and what belongs to it into the [`Observed`] that plans are made from; [`Own`] makes sure that no plan is
 //! made from a cache that has not seen our own last write yet. Depends on L0 and [`crate::plan`]; used by
 //! [`crate::worker`] and [`crate::api`].

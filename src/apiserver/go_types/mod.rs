@@ -1,7 +1,7 @@
 //! The Go types of the built-in kinds: decoding a body as the real server decodes it.
 //!
 //! `table.json` says for each type its fields, their Go types and whether Go leaves out a zero value; it is made
-//! by `generate.go` from k8s.io/api v0.35.4. Depends on [`super::quantity`]. [`super::kind`] calls [`decode`]
+//! by `generate.go` from k8s.io/api v0.35.4. Depends on [`super::quantity`]. [`super::kind`] calls [`decode()`]
 //! before it defaults and validates.
 
 mod decode;
