@@ -86,15 +86,16 @@ async fn a_watch_as_json_is_a_line_for_each_tree() {
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_until_it_is_interrupted() {
+async fn a_watch_goes_on_until_it_is_ended() {
     let server = Server::start().await;
     server.stream([tree(State::Paused)], End::Hang);
     let mut child = against(&server, "get web -w").spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.next_line().await.unwrap().is_some(), "it shows the tree first");
     let id = child.id().unwrap().to_string();
-    let sent = std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+    // Not INT: where tests run in the background of a script it is ignored, by programs that they start as well.
+    let sent = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
     assert!(sent.success());
     let ended = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("it ends").unwrap();
-    assert_eq!(ended.signal(), Some(2), "as shells expect of an interrupted program");
+    assert_eq!(ended.signal(), Some(15), "as shells expect of a program that was ended");
 }
