@@ -322,7 +322,11 @@ mod tests {
                 match mood {
                     Mood::Hangs => std::future::pending::<()>().await,
                     Mood::Refuses => {
-                        return Ok::<_, std::convert::Infallible>(failure(&answer, 503, "ServiceUnavailable"));
+                        return Ok::<_, std::convert::Infallible>(failure(
+                            &answer,
+                            503,
+                            "ServiceUnavailable",
+                        ));
                     }
                     Mood::Answers => {}
                 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Cluster};
+use super::cluster::{self, Cluster, Throttles};
 use super::flags::{Controllers, Flags};
 use super::process::Process;
 use super::{Election, Options, Reconcile};
 use crate::clock::Clock;
 use crate::lease;
-use crate::store::Throttle;
 use crate::telemetry::Metrics;
 
 /// How much later than its period client-go may try again: 1.2 times, as a fraction.
@@ -78,7 +77,7 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
     let listeners = Listeners::bind(&flags).await?;
     let config = cluster::config(&flags.cluster).await?;
     let metrics = Metrics::default();
-    let cluster = Cluster::new(&config, &Throttle::new(flags.qps, flags.burst), &metrics)?;
+    let cluster = Cluster::new(&config, &Throttles::new(flags.qps, flags.burst), &metrics)?;
     for flag in flags.accepted.given() {
         tracing::warn!(flag, "flag without effect: it is taken for compatibility with Argo Rollouts");
     }
