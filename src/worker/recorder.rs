@@ -1,6 +1,7 @@
 //! Records events of rollouts as core/v1 Events, beside the writes that they tell of.
 //!
-//! In order for each rollout, and never in the way: events wait in bounded lanes, and what does not fit is counted and dropped.
+//! In order for each rollout, and never in the way: events wait in bounded lanes, for as long as the API server is away for a short
+//! while; what does not fit or cannot be recorded is counted and dropped.
 //! What repeats itself is counted up in the event that is there (as client-go does).
 
 use std::collections::HashMap;
@@ -12,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, real_sleep};
 use crate::crd;
 use crate::plan::{Event, Observed};
 use crate::telemetry::Metrics;
@@ -39,6 +41,15 @@ const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// How long recording one event may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an event is tried: longer than an API server takes to restart, and much shorter than events live.
+const TRIED_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// The pause after the first failure; each further one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +109,7 @@ impl Recorder {
         let (senders, lanes) = (0..LANES)
             .map(|number| {
                 let (sender, notes) = mpsc::channel(LANE_LENGTH);
-                (sender, Lane { client: client.clone(), notes, number, made: 0, recorded: HashMap::new() })
+                (sender, Lane::new(client.clone(), notes, number, metrics.clone()))
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
         (Self { lanes: senders.into(), clock, metrics }, Recording { lanes })
@@ -131,7 +142,7 @@ impl Recording {
         let lanes = futures::future::join_all(self.lanes.into_iter().map(Lane::run));
         let last_call = async {
             stop.cancelled().await;
-            crate::clock::real_sleep(LAST_EVENTS).await;
+            real_sleep(LAST_EVENTS).await;
         };
         tokio::select! {
             _ = lanes => {}
@@ -143,9 +154,12 @@ impl Recording {
 struct Lane {
     client: Client,
     notes: mpsc::Receiver<Note>,
+    /// Whether an event is neither recorded nor lost yet.
+    is_busy: bool,
     number: usize,
     made: u64,
     recorded: HashMap<(Reference, Event), Recorded>,
+    metrics: Metrics,
 }
 
 /// An event that was recorded before.
@@ -156,21 +170,70 @@ struct Recorded {
     used: u64,
 }
 
+/// Why an event was not recorded.
+#[derive(Debug, thiserror::Error)]
+enum NotRecorded {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("no answer within {}s", REQUEST_DEADLINE.as_secs())]
+    NoAnswer,
+}
+
+impl NotRecorded {
+    /// Whether it may succeed when it is tried again.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer => true,
+            Self::Api(kube::Error::Api(status)) => matches!(status.code, 408 | 409 | 429 | 500..),
+            Self::Api(kube::Error::SerdeError(_) | kube::Error::BuildRequest(_)) => false,
+            // No answer: the connection, a proxy or the credentials failed.
+            Self::Api(_) => true,
+        }
+    }
+}
+
 impl Lane {
+    fn new(client: Client, notes: mpsc::Receiver<Note>, number: usize, metrics: Metrics) -> Self {
+        Self { client, notes, is_busy: false, number, made: 0, recorded: HashMap::new(), metrics }
+    }
+
     async fn run(mut self) {
         while let Some(note) = self.notes.recv().await {
-            let request = self.record(note);
-            if let Ok(Err(error)) = tokio::time::timeout(REQUEST_DEADLINE, request).await {
-                tracing::warn!(%error, "event not recorded");
+            self.is_busy = true;
+            if let Err(error) = self.insist(&note).await {
+                tracing::warn!(%error, reason = note.event.reason, rollout = %note.about.name, "event dropped");
+                self.metrics.event_dropped();
             }
+            self.is_busy = false;
         }
     }
 
-    async fn record(&mut self, note: Note) -> kube::Result<()> {
+    /// Records an event, however often that takes; those behind it wait, which keeps their order.
+    async fn insist(&mut self, note: &Note) -> Result<(), NotRecorded> {
         self.made += 1;
+        let name = event_name(&note.about.name, note.at, self.number, self.made);
+        let until = Instant::now() + TRIED_FOR;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = tokio::time::timeout(REQUEST_DEADLINE, self.record(note, &name)).await;
+            let error = match attempt {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => NotRecorded::Api(error),
+                Err(_) => NotRecorded::NoAnswer,
+            };
+            if !error.is_transient() || Instant::now() + pause >= until {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?pause, "event not recorded yet");
+            real_sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn record(&mut self, note: &Note, name: &str) -> kube::Result<()> {
         let Note { about, event, at } = note;
         let api: Api<KubeEvent> = Api::namespaced(self.client.clone(), &about.namespace);
-        let time = Time(at);
+        let time = Time(*at);
         // Without its version, the same object's events are the same.
         let same = (Reference { resource_version: String::new(), ..about.clone() }, event.clone());
         if let Some(recorded) = self.recorded.get_mut(&same) {
@@ -187,11 +250,12 @@ impl Lane {
                 Err(error) => return Err(error),
             }
         }
-        // A rollout's name may be as long as an event's.
-        let prefix: String = about.name.chars().take(NAME_PREFIX).collect();
-        let name = format!("{prefix}.{:x}{:x}{:x}", at.as_nanosecond(), self.number, self.made);
-        api.create(&PostParams::default(), &kube_event(&name, &about, &event, &time)).await?;
-        self.remember(same, name);
+        match api.create(&PostParams::default(), &kube_event(name, about, event, &time)).await {
+            // An attempt whose answer was lost had succeeded: nobody else makes that name.
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            created => drop(created?),
+        }
+        self.remember(same, name.to_owned());
         Ok(())
     }
 
@@ -205,6 +269,27 @@ impl Lane {
         }
         self.recorded.insert(same, Recorded { name, count: 1, used: self.made });
     }
+}
+
+impl Drop for Lane {
+    /// What still waits when the process ends is lost.
+    fn drop(&mut self) {
+        let lost = self.notes.len() + usize::from(self.is_busy);
+        if lost > 0 {
+            tracing::warn!(lost, "events dropped: this process ends");
+        }
+        for _ in 0..lost {
+            self.metrics.event_dropped();
+        }
+    }
+}
+
+/// The name of an event: that of its rollout, and what makes it unique.
+fn event_name(rollout: &str, at: jiff::Timestamp, lane: usize, made: u64) -> String {
+    // A rollout's name may be as long as an event's; what is cut must end as a label of a DNS name does.
+    let prefix: String = rollout.chars().take(NAME_PREFIX).collect();
+    let prefix = prefix.trim_end_matches(['-', '.']);
+    format!("{prefix}.{:x}{lane:x}{made:x}", at.as_nanosecond())
 }
 
 fn kube_event(name: &str, about: &Reference, event: &Event, time: &Time) -> KubeEvent {
@@ -232,5 +317,116 @@ fn kube_event(name: &str, about: &Reference, event: &Event, time: &Time) -> Kube
         count: Some(1),
         reporting_component: Some(COMPONENT.to_owned()),
         ..KubeEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::plan::Severity;
+
+    /// What the API server does with the next requests; then it answers 201.
+    #[derive(Clone, Copy)]
+    enum Answer {
+        Code(u16, &'static str),
+        Refused,
+        None,
+    }
+
+    /// Records three events of one rollout, and tells which were created and how many were lost.
+    async fn recorded(answers: Vec<Answer>, keeps_failing: bool) -> (Vec<String>, bool) {
+        let seen: Arc<Mutex<(Vec<Answer>, Vec<String>)>> = Arc::new(Mutex::new((answers, Vec::new())));
+        let serve = {
+            let seen = Arc::clone(&seen);
+            move |request: http::Request<kube::client::Body>| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    let answer = {
+                        let mut seen = seen.lock().unwrap();
+                        match seen.0.first().copied() {
+                            Some(answer) if keeps_failing => Some(answer),
+                            Some(_) => Some(seen.0.remove(0)),
+                            None => None,
+                        }
+                    };
+                    let body =
+                        http_body_util::BodyExt::collect(request.into_body()).await.unwrap().to_bytes();
+                    let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    let (code, body) = match answer {
+                        Some(Answer::None) => std::future::pending().await,
+                        Some(Answer::Refused) => return Err(std::io::Error::other("connection refused")),
+                        Some(Answer::Code(code, reason)) => (
+                            code,
+                            serde_json::json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason }),
+                        ),
+                        None => {
+                            seen.lock()
+                                .unwrap()
+                                .1
+                                .push(event["message"].as_str().unwrap_or_default().to_owned());
+                            (201, event)
+                        }
+                    };
+                    let body = kube::client::Body::from(body.to_string().into_bytes());
+                    Ok(http::Response::builder().status(code).body(body).unwrap())
+                }
+            }
+        };
+        let metrics = Metrics::default();
+        let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH, 1.0);
+        let client = Client::new(tower::service_fn(serve), "default");
+        let (recorder, recording) = Recorder::new(&client, clock, metrics.clone());
+        let reference = Reference {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+        };
+        let about = About { uid: "u".to_owned(), is_unseen: false, reference };
+        let event =
+            |message: &str| Event { severity: Severity::Normal, reason: "Test", message: message.to_owned() };
+        recorder.record(&about, ["a", "b", "c"].map(event).to_vec());
+        drop(recorder);
+        recording.run(CancellationToken::new()).await;
+        let lost = metrics.text().lines().any(|line| line.starts_with("rolloutd_events_dropped_total 3"));
+        let created = seen.lock().unwrap().1.clone();
+        (created, lost)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_survives_a_short_outage_and_keeps_its_place() {
+        let outage = vec![
+            Answer::Refused,
+            Answer::None,
+            Answer::Code(429, "TooManyRequests"),
+            Answer::Code(503, "ServiceUnavailable"),
+            Answer::Code(409, "Conflict"),
+        ];
+        assert_eq!(recorded(outage, false).await, (["a", "b", "c"].map(str::to_owned).to_vec(), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_event_that_is_lost_is_counted() {
+        for answer in [Answer::Refused, Answer::None, Answer::Code(403, "Forbidden")] {
+            assert_eq!(recorded(vec![answer], true).await, (Vec::new(), true));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_was_lost_does_not_lose_the_event() {
+        let (created, _) = recorded(vec![Answer::Code(409, "AlreadyExists")], false).await;
+        assert_eq!(created, ["b", "c"], "the first is there already");
+    }
+
+    #[test]
+    fn an_event_of_a_long_name_has_a_valid_name() {
+        for end in ["-", ".", "--", "x"] {
+            let rollout = format!("{}{end}yyyyyyyyyy", "a".repeat(NAME_PREFIX - end.len()));
+            let name = event_name(&rollout, jiff::Timestamp::UNIX_EPOCH, 1, 2);
+            let (label, _) = name.split_once('.').unwrap();
+            assert!(!label.ends_with('-') && !name.contains("..") && name.len() <= 253, "{name}");
+        }
     }
 }
