@@ -116,7 +116,12 @@ impl World {
     /// Carries out one plan. Says whether it wrote anything.
     pub(super) fn apply(&mut self, plan: &Plan) -> bool {
         let mut wrote = false;
-        for action in &plan.sets {
+        let refused = |action: &&SetAction| {
+            let attempt = Attempt::Create(action.name().to_owned());
+            self.setbacks.iter().any(|setback| setback.attempt == attempt)
+        };
+        let permitted: Vec<&SetAction> = plan.sets.iter().filter(|action| !refused(action)).collect();
+        for action in permitted {
             let before = self.sizes();
             self.apply_to_set(action);
             self.check(&before, action);
@@ -265,6 +270,21 @@ impl World {
             since: self.now,
             next_try: None,
         }];
+    }
+
+    /// Refuses the creation that the plan asks for, if it does.
+    pub(super) fn refuse_any_creation(&mut self, message: &str) {
+        if matches!(self.plan().sets.first(), Some(SetAction::Create { .. })) {
+            self.refuse_creation(message);
+        }
+    }
+
+    /// Takes the hash label from one of the sets.
+    pub(super) fn unlabel(&mut self, index: usize) {
+        let count = self.sets.len().max(1);
+        if let Some(set) = self.sets.values_mut().nth(index % count) {
+            set.labels.remove(crate::crd::keys::POD_TEMPLATE_HASH);
+        }
     }
 
     /// Carries plans out, but for creations, until nothing happens any more.
