@@ -100,19 +100,19 @@ pub async fn campaign(
     stop: CancellationToken,
 ) {
     let api = Api::namespaced(client, &config.namespace);
-    let mut candidate = Candidate { api, config, seen: None, renewed: Instant::now() };
+    let mut candidate = Candidate { api, config, seen: None, renewed: None };
     loop {
         let attempt = tokio::select! {
             () = stop.cancelled() => break,
             attempt = candidate.attempt() => attempt,
         };
-        candidate.publish(&leadership, attempt.is_ok());
+        candidate.publish(&leadership);
         if let Err(error) = attempt {
             tracing::debug!(%error, "not the leader");
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = clock::real_sleep(candidate.config.retry_period) => {}
+            () = candidate.pause(&leadership) => {}
         }
     }
 }
@@ -143,8 +143,8 @@ struct Candidate {
     config: Config,
     /// The Lease as we last saw it, and when we saw it become so.
     seen: Option<(Lease, Instant)>,
-    /// When we last renewed it.
-    renewed: Instant,
+    /// When we last began to renew it with success.
+    renewed: Option<Instant>,
 }
 
 /// Why an attempt did not make us the leader.
@@ -163,15 +163,31 @@ enum NotLeading {
 impl Candidate {
     /// Takes or renews the Lease.
     async fn attempt(&mut self) -> Result<(), NotLeading> {
-        // A leader has until its deadline, whatever the API server does meanwhile.
-        let spent = if self.holds() { self.renewed.elapsed() } else { Duration::ZERO };
-        let deadline = self.config.renew_deadline.saturating_sub(spent);
         let began = Instant::now();
-        let attempt = tokio::time::timeout(deadline, self.take()).await;
+        // A leader has until its deadline, whatever the API server does meanwhile; anybody else takes no longer than that either.
+        let deadline = self.expiry().filter(|expiry| *expiry > began);
+        let deadline = deadline.unwrap_or_else(|| began + self.config.renew_deadline);
+        let attempt = tokio::time::timeout_at(deadline, self.take()).await;
         attempt.map_err(|_| NotLeading::NoAnswer)??;
         // Counted from before the request: others may count from any time after it.
-        self.renewed = began;
+        self.renewed = Some(began);
         Ok(())
+    }
+
+    /// When leadership ends unless the Lease is renewed; `None` where it is not ours.
+    fn expiry(&self) -> Option<Instant> {
+        let renewed = self.renewed.filter(|_| self.holds())?;
+        Some(renewed + self.config.renew_deadline)
+    }
+
+    /// Waits for the next attempt. Leadership that runs out meanwhile ends then, not after that attempt.
+    async fn pause(&self, leadership: &watch::Sender<Leadership>) {
+        let next = Instant::now() + self.config.retry_period;
+        if let Some(expiry) = self.expiry().filter(|expiry| *expiry < next) {
+            clock::real_sleep(expiry.saturating_duration_since(Instant::now())).await;
+            self.publish(leadership);
+        }
+        clock::real_sleep(next.saturating_duration_since(Instant::now())).await;
     }
 
     async fn take(&mut self) -> Result<(), NotLeading> {
@@ -221,10 +237,9 @@ impl Candidate {
         Lease { metadata, spec: Some(spec) }
     }
 
-    fn publish(&self, leadership: &watch::Sender<Leadership>, succeeded: bool) {
-        let led = leadership.borrow().is_ours();
+    fn publish(&self, leadership: &watch::Sender<Leadership>) {
         // A leader that cannot renew goes on for as long as nobody else may take over.
-        let leads = succeeded || (led && self.holds() && self.renewed.elapsed() < self.config.renew_deadline);
+        let leads = self.expiry().is_some_and(|expiry| Instant::now() < expiry);
         let seen = self.seen.as_ref().map(|(lease, _)| lease);
         let now = Leadership {
             holder: seen.map(|lease| holder(lease).to_owned()).filter(|holder| !holder.is_empty()),
@@ -268,11 +283,101 @@ fn now() -> MicroTime {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+
     use super::*;
 
     #[test]
     fn the_lease_bears_argo_rollouts_name_with_the_instance_id() {
         assert_eq!(lease_name(""), "argo-rollouts-controller-lock");
         assert_eq!(lease_name("blue"), "argo-rollouts-controller-lock-blue");
+    }
+
+    /// How an API server behaves that keeps one Lease.
+    #[derive(Clone, Copy)]
+    enum Mood {
+        Answers,
+        Refuses,
+        Hangs,
+    }
+
+    struct Keeper {
+        mood: Mood,
+        lease: Option<serde_json::Value>,
+    }
+
+    fn client(keeper: &Arc<Mutex<Keeper>>) -> Client {
+        let keeper = Arc::clone(keeper);
+        let serve = move |request: Request<Body>| {
+            let keeper = Arc::clone(&keeper);
+            async move {
+                let mood = keeper.lock().unwrap().mood;
+                let answer = |code: u16, body: &serde_json::Value| {
+                    Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap()
+                };
+                match mood {
+                    Mood::Hangs => std::future::pending::<()>().await,
+                    Mood::Refuses => {
+                        return Ok::<_, std::convert::Infallible>(failure(
+                            &answer,
+                            503,
+                            "ServiceUnavailable",
+                        ));
+                    }
+                    Mood::Answers => {}
+                }
+                if request.method() == http::Method::GET {
+                    let lease = keeper.lock().unwrap().lease.clone();
+                    return Ok(
+                        lease.map_or_else(|| failure(&answer, 404, "NotFound"), |lease| answer(200, &lease))
+                    );
+                }
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let lease: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                keeper.lock().unwrap().lease = Some(lease.clone());
+                Ok(answer(200, &lease))
+            }
+        };
+        Client::new(tower::service_fn(serve), "default")
+    }
+
+    fn failure(
+        answer: &impl Fn(u16, &serde_json::Value) -> Response<Body>,
+        code: u16,
+        reason: &str,
+    ) -> Response<Body> {
+        answer(
+            code,
+            &serde_json::json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason }),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_ends_at_the_renew_deadline_even_between_attempts() {
+        for mood in [Mood::Refuses, Mood::Hangs] {
+            let keeper = Arc::new(Mutex::new(Keeper { mood: Mood::Answers, lease: None }));
+            // A period that the deadline is no multiple of: it falls between two attempts.
+            let retry_period = Duration::from_secs(7);
+            let config = Config { retry_period, ..Config::new("here".to_owned(), "", "host") };
+            let deadline = config.renew_deadline;
+            let (leading, mut leads) = watch::channel(Leadership::default());
+            let began = Instant::now();
+            let stop = CancellationToken::new();
+            let campaign = tokio::spawn(campaign(client(&keeper), config, leading, stop.clone()));
+            leads.wait_for(Leadership::is_ours).await.unwrap();
+            keeper.lock().unwrap().mood = mood;
+            leads.wait_for(|leadership| !leadership.is_ours()).await.unwrap();
+            let led = began.elapsed();
+            assert!(led >= deadline && led < deadline + Duration::from_millis(50), "{led:?}");
+
+            keeper.lock().unwrap().mood = Mood::Answers;
+            leads.wait_for(Leadership::is_ours).await.unwrap();
+            stop.cancel();
+            campaign.await.unwrap();
+        }
     }
 }

@@ -3,12 +3,15 @@
 //! Every request has a deadline, names this server as the field manager, and fails with an [`Error`] that says what a caller can
 //! do about it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::convert::Fault;
 use super::error::{Error, RETRY_SOON};
@@ -20,6 +23,9 @@ pub(super) const FIELD_MANAGER: &str = "rolloutd";
 
 /// How long the API server may take for one request: longer than a healthy one ever does, shorter than a caller waits.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the API server's version counts: it changes with an upgrade of the cluster, and anybody may ask for it at any rate.
+const VERSION_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// What the API server writes for the path of a remark about the object as a whole.
 const NO_FIELD: &str = "<nil>";
@@ -66,12 +72,21 @@ pub(super) enum Change {
 #[derive(Clone)]
 pub(super) struct Cluster {
     client: Client,
+    /// The lock is held while it is asked for, so that all who want to know ask once.
+    version: Arc<Mutex<Version>>,
+}
+
+/// The API server's version as it was last told.
+#[derive(Debug, Default)]
+struct Version {
+    told: Option<String>,
+    asked: Option<Instant>,
 }
 
 impl Cluster {
     /// Through this client.
     pub(super) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, version: Arc::default() }
     }
 
     /// An object; `None` when it does not exist.
@@ -142,10 +157,17 @@ impl Cluster {
         Ok(items.filter_map(|item| Some(item["metadata"]["name"].as_str()?.to_owned())).collect())
     }
 
-    /// The API server's version; `None` when it does not answer.
+    /// The API server's version, as it was at most a minute ago; `None` while it has told none.
     pub(super) async fn version(&self) -> Option<String> {
-        let answer = tokio::time::timeout(REQUEST_DEADLINE, self.client.apiserver_version()).await;
-        Some(answer.ok()?.ok()?.git_version)
+        let mut version = self.version.lock().await;
+        if version.asked.is_none_or(|asked| asked.elapsed() >= VERSION_KEPT_FOR) {
+            version.asked = Some(Instant::now());
+            let answer = tokio::time::timeout(REQUEST_DEADLINE, self.client.apiserver_version()).await;
+            if let Ok(Ok(answer)) = answer {
+                version.told = Some(answer.git_version);
+            }
+        }
+        version.told.clone()
     }
 
     async fn send(
@@ -223,7 +245,8 @@ fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresou
                 .and_then(|status| status.details.as_ref())
                 .map_or(0, |details| details.retry_after_seconds);
             let pause = Duration::from_secs(pause.into()).max(RETRY_SOON);
-            Error::new(reason, "the API server asks for patience").retry_after(pause)
+            Error::new(reason, "the API server asks for patience, or too many requests wait for it")
+                .retry_after(pause)
         }
         Reason::DeadlineExceeded => Error::new(reason, "the API server did not finish in time"),
         Reason::ClusterUnavailable => {
@@ -280,6 +303,34 @@ mod tests {
         assert!(!format!("{error:?}").contains("secret"));
         let away = kube::Error::Service("tcp connect error: 10.0.0.1:6443".into());
         assert!(!format!("{:?}", explain(&away, "get", WEB, "")).contains("10.0.0.1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_version_is_asked_for_once_a_minute() {
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let serve = {
+            let asked = Arc::clone(&asked);
+            move |_: http::Request<kube::client::Body>| {
+                let number = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let version = json!({ "major": "1", "minor": "35", "gitVersion": format!("v{number}"), "gitCommit": "",
+                    "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" });
+                let body = kube::client::Body::from(version.to_string().into_bytes());
+                async move { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+            }
+        };
+        let cluster = Cluster::new(Client::new(tower::service_fn(serve), "default"));
+        for _ in 0..100 {
+            assert_eq!(cluster.version().await.as_deref(), Some("v0"));
+        }
+        tokio::time::advance(VERSION_KEPT_FOR).await;
+        assert_eq!(cluster.version().await.as_deref(), Some("v1"));
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_full_queue_to_the_api_server_is_no_outage() {
+        let error = explain(&kube::Error::Service(Box::new(crate::store::Throttled)), "get", WEB, "");
+        assert_eq!(error.reason(), Reason::ClusterBusy);
     }
 
     #[test]

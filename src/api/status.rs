@@ -5,6 +5,8 @@
 
 use tonic::Code;
 
+use crate::store::Throttled;
+
 /// Declares [`Reason`] with its table: the reason as clients see it, and its code.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal => $code:ident,)+) => {
@@ -110,6 +112,8 @@ pub(super) fn of_kubernetes(error: &kube::Error) -> Reason {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::BuildRequest(_) => {
             Reason::Internal
         }
+        // Nothing was sent: too much waits already.
+        kube::Error::Service(error) if error.is::<Throttled>() => Reason::ClusterBusy,
         // No answer: the connection, a proxy, TLS or the credentials failed.
         _ => Reason::ClusterUnavailable,
     }

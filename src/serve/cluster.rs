@@ -130,20 +130,51 @@ pub fn own_namespace(pod_namespace: Option<String>) -> String {
         .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
 }
 
+/// The rate limits of a process.
+#[derive(Clone, Debug)]
+pub struct Throttles {
+    /// Of the workers and what they need, watches and events: few enough to take turns.
+    reconciling: Throttle,
+    /// Of RPCs, so that their callers cannot slow the workers.
+    api: Throttle,
+    /// Of the Lease, which must not wait for anything.
+    lease: Throttle,
+}
+
+impl Throttles {
+    /// Each of the two that limit lets this much pass.
+    #[must_use]
+    pub fn new(per_second: f64, burst: u32) -> Self {
+        Self {
+            reconciling: Throttle::new(per_second, burst),
+            api: Throttle::new(per_second, burst),
+            lease: Throttle::new(0.0, 1),
+        }
+    }
+
+    fn of(&self, part: Part) -> Throttle {
+        match part {
+            Part::Watch | Part::Workers | Part::Events => self.reconciling.clone(),
+            Part::Api => self.api.clone(),
+            Part::Lease => self.lease.clone(),
+        }
+    }
+}
+
 /// The clients of a cluster, one for each part.
 pub struct Cluster {
     clients: HashMap<Part, Client>,
 }
 
 impl Cluster {
-    /// Makes the clients; they are throttled together, but for the Lease, which must not wait for anything.
+    /// Makes the clients, throttled part by part.
     ///
     /// # Errors
     ///
     /// When address or credentials cannot be used, such as a certificate that cannot be read.
-    pub fn new(config: &Config, throttle: &Throttle, metrics: &Metrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, throttles: &Throttles, metrics: &Metrics) -> Result<Self, Error> {
         let client = |part: Part| {
-            let throttle = if part == Part::Lease { Throttle::new(0.0, 1) } else { throttle.clone() };
+            let throttle = throttles.of(part);
             let agent = HeaderValue::from_static(part.agent());
             let requests = Requests { agent, throttle, metrics: metrics.clone() };
             Ok((part, ClientBuilder::try_from(config.clone())?.with_layer(&requests).build()))
@@ -155,5 +186,24 @@ impl Cluster {
 impl Connect for Cluster {
     fn client(&self, part: Part) -> Client {
         self.clients[&part].clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_of_the_api_do_not_slow_the_workers() {
+        let throttles = Throttles::new(1.0, 2);
+        let api = throttles.of(Part::Api);
+        while let Some(passed) = api.pass().now_or_never() {
+            passed.unwrap();
+        }
+        for part in [Part::Workers, Part::Watch, Part::Lease] {
+            throttles.of(part).pass().now_or_never().expect("it need not wait").unwrap();
+        }
     }
 }

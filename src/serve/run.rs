@@ -1,18 +1,21 @@
 //! `rolloutd serve`: flags and environment become a process that serves one cluster.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Cluster};
+use super::cluster::{self, Cluster, Throttles};
 use super::flags::{Controllers, Flags};
 use super::process::Process;
 use super::{Election, Options, Reconcile};
 use crate::clock::Clock;
 use crate::lease;
-use crate::store::Throttle;
 use crate::telemetry::Metrics;
+
+/// How much later than its period client-go may try again: 1.2 times, as a fraction.
+const RETRY_JITTER: (u32, u32) = (6, 5);
 
 /// What the environment says.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,16 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// Two processes could lead at once.
+    #[error("--{flag}={value:?}: must be {rule}; raise it or lower the other (15s, 10s and 2s are usual)")]
+    Election {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: Duration,
+        /// What it must be.
+        rule: String,
+    },
     /// The cluster cannot be made out.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -58,10 +71,13 @@ pub enum Error {
 ///
 /// When flags, files and environment do not add up to a server. A cluster that is away is no error: readiness says so.
 pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
+    if flags.leader_elect {
+        check_election(&flags)?;
+    }
     let listeners = Listeners::bind(&flags).await?;
     let config = cluster::config(&flags.cluster).await?;
     let metrics = Metrics::default();
-    let cluster = Cluster::new(&config, &Throttle::new(flags.qps, flags.burst), &metrics)?;
+    let cluster = Cluster::new(&config, &Throttles::new(flags.qps, flags.burst), &metrics)?;
     for flag in flags.accepted.given() {
         tracing::warn!(flag, "flag without effect: it is taken for compatibility with Argo Rollouts");
     }
@@ -84,6 +100,33 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
     stop.cancelled().await;
     tracing::info!("stopping");
     process.stop().await;
+    Ok(())
+}
+
+/// client-go's rules: a leader gives up before others may take over, and has time for more than one attempt.
+///
+/// # Errors
+///
+/// When the durations do not keep to them.
+fn check_election(flags: &Flags) -> Result<(), Error> {
+    let (lease, renew, retry) = (
+        flags.leader_election_lease_duration,
+        flags.leader_election_renew_deadline,
+        flags.leader_election_retry_period,
+    );
+    let broken = |flag, value, rule| Err(Error::Election { flag, value, rule });
+    if lease.subsec_nanos() != 0 {
+        // A Lease says it in whole seconds: others would wait for less than was asked for.
+        return broken("leader-election-lease-duration", lease, "in whole seconds".to_owned());
+    }
+    if lease <= renew {
+        let rule = format!("longer than --leader-election-renew-deadline={renew:?}");
+        return broken("leader-election-lease-duration", lease, rule);
+    }
+    if renew <= retry.saturating_mul(RETRY_JITTER.0) / RETRY_JITTER.1 {
+        let rule = format!("longer than 1.2 times --leader-election-retry-period={retry:?}");
+        return broken("leader-election-renew-deadline", renew, rule);
+    }
     Ok(())
 }
 
@@ -157,5 +200,67 @@ async fn bind_all(flag: &'static str, port: u16) -> Result<TcpListener, Error> {
     match bind(flag, (Ipv6Addr::UNSPECIFIED, port).into()).await {
         Ok(listener) => Ok(listener),
         Err(_) => bind(flag, (IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn refused(lease: &str, renew: &str, retry: &str) -> Option<String> {
+        let flags = [
+            "serve".to_owned(),
+            format!("--leader-election-lease-duration={lease}"),
+            format!("--leader-election-renew-deadline={renew}"),
+            format!("--leader-election-retry-period={retry}"),
+        ];
+        let Command { flags } = Command::try_parse_from(flags).unwrap();
+        check_election(&flags).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn durations_by_which_two_could_lead_are_refused() {
+        for (lease, renew, retry, blamed) in [
+            (
+                "2s",
+                "60s",
+                "2s",
+                "--leader-election-lease-duration=2s: must be longer than --leader-election-renew-deadline=60s",
+            ),
+            ("10s", "10s", "2s", "--leader-election-lease-duration=10s: must be longer"),
+            ("2500ms", "2s", "1s", "--leader-election-lease-duration=2.5s: must be in whole seconds"),
+            ("500ms", "400ms", "100ms", "--leader-election-lease-duration=500ms: must be in whole seconds"),
+            (
+                "15s",
+                "12s",
+                "10s",
+                "--leader-election-renew-deadline=12s: must be longer than 1.2 times --leader-election-retry-period=10s",
+            ),
+        ] {
+            let error = refused(lease, renew, retry).unwrap_or_default();
+            assert!(error.starts_with(blamed), "{lease} {renew} {retry}: {error}");
+        }
+        for (lease, renew, retry) in [("15s", "10s", "2s"), ("3s", "2s", "500ms"), ("137s", "107s", "26s")] {
+            assert_eq!(refused(lease, renew, retry), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn they_are_refused_before_anything_is_bound() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = format!("--listen={}", taken.local_addr().unwrap());
+        let flags = ["serve", "--leader-election-renew-deadline=60s", &*listen];
+        let Command { flags } = Command::try_parse_from(flags).unwrap();
+        let stop = CancellationToken::new();
+        let error = run(flags, Environment::default(), stop).await.unwrap_err();
+        assert!(matches!(error, Error::Election { .. }), "{error}");
     }
 }

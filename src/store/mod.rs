@@ -22,7 +22,7 @@ use kube::core::{Selector, SelectorExt};
 use tokio::sync::{broadcast, watch};
 
 pub use cache::{Cache, Change, Changed};
-pub use client::{Counted, Requests, Throttle};
+pub use client::{Counted, Requests, Throttle, Throttled};
 pub use expect::{Expectation, Own, Settled};
 pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, SetRecord};
 pub use memory::Memory;

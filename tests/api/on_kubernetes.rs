@@ -133,6 +133,8 @@ async fn a_real_api_server_answers_as_the_embedded_one_does() {
         .is(Code::FailedPrecondition, "FIELD_OWNED")
         .says("[0].spec.minReadySeconds belongs to \"gitops\"");
 
+    scaled_by_another(&mut cluster).await;
+    let client = &mut cluster.rollouts;
     for validate_only in [true, false] {
         let scale = v1::ScaleRolloutRequest {
             name: name("web"),
@@ -154,4 +156,27 @@ async fn a_real_api_server_answers_as_the_embedded_one_does() {
     let delete = v1::DeleteRolloutRequest { name: name("web"), ..Default::default() };
     client.delete_rollout(delete.clone()).await.unwrap();
     refused(client.delete_rollout(delete).await).lacks_object("rolloutd.dev/Rollout", &name("web"));
+}
+
+/// Who scales through the scale subresource owns the replicas, as `kubectl scale` and an autoscaler do.
+async fn scaled_by_another(cluster: &mut Cluster) {
+    let text = |replicas: Value| {
+        let mut manifest = manifest("scaled");
+        json_patch::merge(&mut manifest, &json!({ "spec": { "replicas": replicas } }));
+        manifest.to_string()
+    };
+    let client = &mut cluster.rollouts;
+    client.apply_manifest(apply_request(&text(json!(1)))).await.unwrap();
+    let scaler =
+        PatchParams { field_manager: Some("kube-controller-manager".to_owned()), ..PatchParams::default() };
+    let scale = Patch::Merge(json!({ "spec": { "replicas": 7 } }));
+    cluster.objects.patch_scale("scaled", &scaler, &scale).await.unwrap();
+
+    refused(client.apply_manifest(apply_request(&text(json!(1)))).await)
+        .is(Code::FailedPrecondition, "FIELD_OWNED")
+        .says("[0].spec.replicas belongs to \"kube-controller-manager\"");
+    for _ in 0..2 {
+        client.apply_manifest(apply_request(&text(Value::Null))).await.unwrap();
+        assert_eq!(cluster.objects.get("scaled").await.unwrap().data["spec"]["replicas"], 7);
+    }
 }

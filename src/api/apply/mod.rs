@@ -222,6 +222,7 @@ fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
         _ => sent,
     };
     let mut patch = patch::three_way(&last, &manifest, &live);
+    owner::let_go(&mut patch, &live);
     let mut changed = live.clone();
     json_patch::merge(&mut changed, &patch);
     if changed == live {

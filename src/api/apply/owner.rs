@@ -1,7 +1,8 @@
 //! Whose fields a change would take: managedFields says who wrote what last.
 //!
 //! A field that another manager owns is not changed behind its back. kubectl's client-side apply is not another manager, and
-//! neither are we; who only writes status does not count. Without managedFields nobody is in the way.
+//! neither are we; writes of the status do not count, those of other subresources, such as scale, do. Without managedFields nobody
+//! is in the way.
 
 use serde_json::{Map, Value};
 
@@ -23,12 +24,7 @@ pub(super) struct Taken {
 /// The fields that others own and that differ between the live object and the changed one.
 #[must_use]
 pub(super) fn taken(live: &Value, changed: &Value) -> Vec<Taken> {
-    let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
-    let others = entries.filter(|entry| {
-        let manager = entry["manager"].as_str().unwrap_or_default();
-        let is_whole = entry["subresource"].as_str().is_none_or(str::is_empty);
-        is_whole && !OURS.contains(&manager)
-    });
+    let others = others(live);
     let (live, changed) = (comparable(live), comparable(changed));
     let mut taken = Vec::new();
     for entry in others {
@@ -38,6 +34,39 @@ pub(super) fn taken(live: &Value, changed: &Value) -> Vec<Taken> {
         taken.extend(differing.into_iter().map(|field| Taken { field, manager: manager.to_owned() }));
     }
     taken
+}
+
+/// Takes out of a merge patch what would remove a field that others own: a manifest that no longer says it only lets go of it, as
+/// with server-side apply. An autoscaler's replicas stay when they leave the manifest.
+pub(super) fn let_go(patch: &mut Value, live: &Value) {
+    for entry in others(live) {
+        keep(&entry["fieldsV1"], patch);
+    }
+}
+
+fn keep(owned: &Value, patch: &mut Value) {
+    let (Some(owned), Some(patch)) = (owned.as_object(), patch.as_object_mut()) else { return };
+    for (key, owned) in owned {
+        let Some(name) = key.strip_prefix("f:") else { continue };
+        let is_leaf = owned.as_object().is_none_or(Map::is_empty);
+        match patch.get_mut(name) {
+            Some(Value::Null) if is_leaf => {
+                patch.shift_remove(name);
+            }
+            Some(below) => keep(owned, below),
+            None => {}
+        }
+    }
+}
+
+/// What other managers own.
+fn others(live: &Value) -> Vec<&Value> {
+    let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let is_other = |entry: &&Value| {
+        let manager = entry["manager"].as_str().unwrap_or_default();
+        entry["subresource"] != "status" && !OURS.contains(&manager)
+    };
+    entries.filter(is_other).collect()
 }
 
 /// Walks the fields that are owned, and notes those that differ.
@@ -179,5 +208,30 @@ mod tests {
             assert_eq!(taken(&live, &changed).len(), count, "{manager}");
         }
         assert_eq!(taken(&json!({ "spec": 1 }), &json!({ "spec": 2 })), []);
+    }
+
+    /// As an API server records `kubectl scale` and a HorizontalPodAutoscaler.
+    #[test]
+    fn replicas_belong_to_who_scaled_last() {
+        for manager in ["kubectl", "kube-controller-manager"] {
+            let live = json!({
+                "metadata": { "name": "web", "managedFields": [
+                    { "apiVersion": "argoproj.io/v1alpha1", "fieldsType": "FieldsV1", "manager": "rolloutd", "operation": "Update",
+                      "fieldsV1": { "f:spec": { ".": {}, "f:minReadySeconds": {} } }, "time": "2026-01-01T00:00:00Z" },
+                    { "apiVersion": "argoproj.io/v1alpha1", "fieldsType": "FieldsV1", "manager": manager, "operation": "Update",
+                      "fieldsV1": { "f:spec": { "f:replicas": {} } }, "subresource": "scale", "time": "2026-01-01T00:01:00Z" },
+                ] },
+                "spec": { "replicas": 7, "minReadySeconds": 1 },
+            });
+            let mut changed = live.clone();
+            changed["spec"] = json!({ "replicas": 1, "minReadySeconds": 2 });
+            assert_eq!(
+                taken(&live, &changed),
+                [Taken { field: "spec.replicas".to_owned(), manager: manager.to_owned() }]
+            );
+            let mut patch = json!({ "spec": { "replicas": null, "minReadySeconds": null } });
+            let_go(&mut patch, &live);
+            assert_eq!(patch, json!({ "spec": { "minReadySeconds": null } }));
+        }
     }
 }
