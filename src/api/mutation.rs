@@ -18,7 +18,7 @@ use super::error::{Error, RETRY_SOON};
 use super::etag;
 use super::kind::ROLLOUT;
 use super::status::Reason;
-use crate::crd::{Rollout, RolloutStatus};
+use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus};
 use crate::pb::v1;
 use crate::store::{Changed, Key};
 
@@ -50,6 +50,17 @@ pub(super) struct Subject {
     decoded: Result<Rollout, String>,
 }
 
+/// What a status says about the stored spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Insight<'a> {
+    /// It is of that spec.
+    Seen,
+    /// It is of an older spec.
+    Unseen,
+    /// That spec is invalid, and why: the rest of the status is of an older one.
+    Invalid(&'a str),
+}
+
 impl Subject {
     /// An object of kind Rollout.
     pub(super) fn new(object: Value) -> Self {
@@ -74,18 +85,38 @@ impl Subject {
         })
     }
 
-    /// The status, unless it belongs to an older spec than the stored one.
+    /// The status, unless it says nothing about the stored spec: it belongs to an older one, or that spec is invalid.
     pub(super) fn observed_status(&self) -> Result<&RolloutStatus, Error> {
+        let status = self.rollout()?.status();
+        match self.insight()? {
+            Insight::Seen => Ok(status),
+            Insight::Invalid(why) => {
+                let message = format!(
+                    "no update runs to the newest spec, which is invalid: {why}; mend it or roll it back"
+                );
+                Err(Error::new(Reason::InvalidSpec, message)
+                    .precondition("status.conditions[InvalidSpec]", "must not be true"))
+            }
+            Insight::Unseen => {
+                let message = "no controller has seen the newest spec yet, so that it is not known where the update stands";
+                Err(Error::new(Reason::NotObserved, message)
+                    .precondition("status.observed_generation", "must be the rollout's generation")
+                    .retry_after(RETRY_SOON))
+            }
+        }
+    }
+
+    /// What the status says about the stored spec.
+    pub(super) fn insight(&self) -> Result<Insight<'_>, Error> {
         let rollout = self.rollout()?;
         let status = rollout.status();
-        if status.observed_generation() == rollout.metadata.generation {
-            return Ok(status);
+        if status.observed_generation() != rollout.metadata.generation {
+            return Ok(Insight::Unseen);
         }
-        let message =
-            "no controller has seen the newest spec yet, so that it is not known where the update stands";
-        Err(Error::new(Reason::NotObserved, message)
-            .precondition("status.observed_generation", "must be the rollout's generation")
-            .retry_after(RETRY_SOON))
+        let invalid = status
+            .condition(&ConditionType::InvalidSpec)
+            .filter(|condition| condition.status == ConditionStatus::True);
+        Ok(invalid.map_or(Insight::Seen, |invalid| Insight::Invalid(&invalid.message)))
     }
 
     /// Kubernetes' identity of the object.

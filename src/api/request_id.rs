@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::digest;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::convert::Fault;
 use super::error::Error;
@@ -46,6 +47,21 @@ struct Slot {
     answer: tokio::sync::Mutex<Option<Vec<u8>>>,
 }
 
+/// Forgets an id when it is dropped, unless it is to be kept.
+struct Claim<'a> {
+    ids: &'a RequestIds,
+    id: &'a str,
+    is_kept: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.ids.forget(self.id);
+        }
+    }
+}
+
 impl RequestIds {
     /// Carries a request out, unless one with this id was: then that one's answer is given.
     ///
@@ -66,24 +82,24 @@ impl RequestIds {
             .to_string();
         let slot = self.slot(&id, digest_of(method, &request))?;
         let ids = Arc::clone(self);
-        // A task of its own: it ends even when the caller goes away.
-        let carried_out = tokio::spawn(async move {
+        let carry_out = async move {
             let mut remembered = slot.answer.lock().await;
+            // Given back unless there is an answer to remember, also when carrying it out panics.
+            let mut claim = Claim { ids: &ids, id: &id, is_kept: true };
             if let Some(answer) = &*remembered {
                 return A::decode(answer.as_slice())
                     .map_err(|error| Error::internal("a remembered answer cannot be read", &error));
             }
-            let answer = run.await;
-            match &answer {
-                Ok(answer) => {
-                    let encoded = answer.encode_to_vec();
-                    ids.remember(id, Arc::clone(&slot), encoded.len());
-                    *remembered = Some(encoded);
-                }
-                Err(_) => ids.forget(&id),
-            }
-            answer
-        });
+            claim.is_kept = false;
+            let answer = run.await?;
+            claim.is_kept = true;
+            let encoded = answer.encode_to_vec();
+            ids.remember(id.clone(), Arc::clone(&slot), encoded.len());
+            *remembered = Some(encoded);
+            Ok(answer)
+        };
+        // A task of its own: it ends even when the caller goes away.
+        let carried_out = tokio::spawn(carry_out.in_current_span());
         carried_out.await.map_err(|error| Error::internal("the request broke off", &error))?
     }
 
@@ -210,6 +226,17 @@ mod tests {
         let fail = async { Err(Error::new(Reason::Conflict, "")) };
         ids.once::<i32, _>(ID, "Scale", Vec::new(), fail).await.unwrap_err();
         assert_eq!(ids.once::<i32, _>(ID, "Scale", Vec::new(), async { Ok(3) }).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_panic_may_be_tried_again() {
+        let (ids, runs) = (Arc::new(RequestIds::default()), Arc::default());
+        let panics = async { panic!("on purpose") };
+        let error = ids.once::<i32, _>(ID, "Scale", b"a".to_vec(), panics).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Internal);
+        assert!(!error.message().contains("on purpose"), "{}", error.message());
+        assert!(ids.lock().by_id.is_empty());
+        assert_eq!(counted(&ids, ID, b"b", &runs).await.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -71,6 +71,8 @@ reasons! {
     RolloutAborted = "ROLLOUT_ABORTED" => FailedPrecondition,
     /// No controller has seen the newest spec yet.
     NotObserved = "NOT_OBSERVED" => FailedPrecondition,
+    /// The newest spec is invalid, so that no controller acts on it.
+    InvalidSpec = "INVALID_SPEC" => FailedPrecondition,
     /// The stored object cannot be decoded.
     MalformedObject = "MALFORMED_OBJECT" => FailedPrecondition,
     /// The pod template belongs to another object.
@@ -158,7 +160,7 @@ mod tests {
             STALE_HASH FailedPrecondition\nSTALE_STEP FailedPrecondition\nSTEP_NOT_AHEAD FailedPrecondition\n\
             NOTHING_TO_PROMOTE FailedPrecondition\nNOTHING_TO_ABORT FailedPrecondition\n\
             ROLLOUT_ABORTED FailedPrecondition\nNOT_OBSERVED FailedPrecondition\n\
-            MALFORMED_OBJECT FailedPrecondition\nTEMPLATE_ELSEWHERE FailedPrecondition\n\
+            INVALID_SPEC FailedPrecondition\nMALFORMED_OBJECT FailedPrecondition\nTEMPLATE_ELSEWHERE FailedPrecondition\n\
             FIELD_OWNED FailedPrecondition\nADMISSION_DENIED FailedPrecondition\nKIND_NOT_SERVED FailedPrecondition\n\
             QUOTA_EXCEEDED ResourceExhausted\nTOO_MANY_REQUESTS ResourceExhausted\n\
             TOO_MANY_STREAMS ResourceExhausted\nSLOW_CONSUMER ResourceExhausted\nCLUSTER_BUSY ResourceExhausted\n\

@@ -142,3 +142,26 @@ async fn a_rollout_without_steps_is_promoted_without_a_step() {
     world.rollouts().promote_rollout(promote("canary", None, Target::Full(()))).await.unwrap();
     assert_eq!(world.stored("web").await["status"]["promoteFull"], true);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_spec_is_neither_promoted_nor_aborted_but_rolled_back() {
+    let world = World::new().await;
+    world.in_the_middle("web", 1).await;
+    world.store_set("web", "stable", 1, "web:old").await;
+    world.store_set("web", "canary", 2, "web:new").await;
+    let at = "2026-01-01T00:00:00Z";
+    let invalid = json!({ "type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": "spec.template: bad",
+        "lastUpdateTime": at, "lastTransitionTime": at });
+    world.seen("web", &json!({ "conditions": [invalid] })).await;
+    refused(world.rollouts().promote_rollout(promote("canary", Some(1), Target::Next(()))).await)
+        .is(Code::FailedPrecondition, "INVALID_SPEC")
+        .says("spec.template: bad");
+    let abort = v1::AbortRolloutRequest { name: name("web"), ..Default::default() };
+    refused(world.rollouts().abort_rollout(abort).await).is(Code::FailedPrecondition, "INVALID_SPEC");
+
+    let from = v1::rollback_rollout_request::From { pod_template_hash: "canary".to_owned() };
+    let undo = v1::RollbackRolloutRequest { name: name("web"), from: Some(from), ..Default::default() };
+    world.rollouts().rollback_rollout(undo).await.unwrap();
+    let image = &world.stored("web").await["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, "web:new");
+}

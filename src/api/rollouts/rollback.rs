@@ -7,14 +7,15 @@ use serde_json::Value;
 use super::super::cluster::Change;
 use super::super::error::Error;
 use super::super::kind::ROLLOUT;
-use super::super::mutation::Subject;
+use super::super::mutation::{Insight, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
 use super::change::{check, difference, own_template, standard};
-use crate::crd::keys;
+use crate::crd::{ConditionType, keys};
 use crate::pb::v1;
 use crate::plan::ReplicaSet;
 use crate::plan::revision;
+use crate::pod_template::{self, Sameness, UnknownFields};
 
 impl Rollouts {
     /// RollbackRollout.
@@ -55,15 +56,19 @@ fn roll_back(
         return Err(Error::new(Reason::StaleHash, message)
             .precondition("status.current_pod_hash", "must be from.pod_template_hash"));
     }
+    let insight = subject.insight()?;
     let target = find(subject, sets, to_revision)?;
     let restored = revision::stripped(target);
     if restored == *template {
         return Ok(None);
     }
-    // A spec that no controller has seen yet is not the version that the caller saw.
-    subject.observed_status()?;
-    if target.hash() == current {
-        return Ok(None);
+    // An invalid spec may be left, whatever the status says about an older one.
+    if !matches!(insight, Insight::Invalid(_)) {
+        // A spec that no controller has seen yet is not the version that the caller saw.
+        subject.observed_status()?;
+        if target.hash() == current {
+            return Ok(None);
+        }
     }
     let mut object = subject.object.clone();
     object["spec"]["template"] = restored;
@@ -80,7 +85,27 @@ fn replace_template(template: Value) -> Change {
     Change::Json(json_patch::Patch(vec![json_patch::PatchOperation::Replace(replace)]))
 }
 
-/// The set of a revision; 0 means the one below the newest.
+/// Whether undoing without a revision may lead to this set: it is another version than the spec's.
+fn is_previous(subject: &Subject, set: &ReplicaSet) -> Result<bool, Error> {
+    let rollout = subject.rollout()?;
+    let status = rollout.status();
+    let is_current = set.hash() == status.current_pod_hash();
+    // A set's template is complete; a spec's need not be.
+    let differs = || {
+        let template = rollout.spec.template.as_ref().unwrap_or(&Value::Null);
+        pod_template::compare(template, &revision::stripped(set), UnknownFields::Count) != Sameness::Same
+    };
+    Ok(match subject.insight()? {
+        // The current hash is of an older spec, which this one spoilt.
+        Insight::Invalid(_) => differs(),
+        // The newest version may have no set: it could not be created.
+        Insight::Seen => !is_current && differs(),
+        // The spec may be what an undo made of it a moment ago: where that led is not to be left again.
+        Insight::Unseen => !is_current || status.condition(&ConditionType::InvalidSpec).is_some(),
+    })
+}
+
+/// The set of a revision; 0 means the newest of another version than the spec's.
 fn find<'a>(
     subject: &Subject,
     sets: &'a [Arc<ReplicaSet>],
@@ -90,7 +115,16 @@ fn find<'a>(
         sets.iter().map(Arc::as_ref).filter(|set| !set.terminating && set.revision() > 0).collect();
     alive.sort_by_key(|set| std::cmp::Reverse(set.revision()));
     let found = match to_revision {
-        0 => alive.get(1).copied(),
+        0 => {
+            let mut previous = None;
+            for set in &alive {
+                if is_previous(subject, set)? {
+                    previous = Some(*set);
+                    break;
+                }
+            }
+            previous
+        }
         wanted => alive
             .iter()
             .find(|set| set.revision() == wanted)
@@ -192,5 +226,33 @@ mod tests {
     #[test]
     fn a_spec_that_nobody_has_seen_is_not_rolled_back() {
         assert_eq!(image_after(&subject("web:9", "2"), "c", 2), Err(Reason::NotObserved));
+    }
+
+    fn invalid(image: &str, observed: &str) -> Subject {
+        let mut object = subject(image, observed).object;
+        object["status"]["conditions"] = json!([{ "type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": "spec.template: bad",
+                "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        Subject::new(object)
+    }
+
+    #[test]
+    fn an_invalid_spec_is_undone_to_the_version_before_it() {
+        // c is the stable one still; the spec went on to web:4, which is invalid.
+        assert_eq!(image_after(&invalid("web:4", "3"), "c", 0), Ok(Some("web:3".to_owned())));
+        assert_eq!(image_after(&invalid("web:4", "3"), "c", 4), Ok(Some("web:1".to_owned())));
+        // Undone, which no controller has seen yet.
+        assert_eq!(image_after(&invalid("web:3", "2"), "c", 0), Ok(None));
+    }
+
+    #[test]
+    fn a_version_whose_set_could_not_be_created_is_undone_to_the_version_before_it() {
+        let mut object = subject("web:4", "3").object;
+        object["status"]["currentPodHash"] = json!("d");
+        assert_eq!(image_after(&Subject::new(object), "d", 0), Ok(Some("web:3".to_owned())));
+    }
+
+    #[test]
+    fn an_undo_of_what_was_undone_a_moment_ago_changes_nothing() {
+        assert_eq!(image_after(&subject("web:1", "2"), "c", 0), Ok(None));
     }
 }

@@ -124,6 +124,11 @@ mod tests {
             (json!({ "currentPodHash": "a" }), Err(Reason::NothingToAbort)),
             (json!({ "stableRS": "" }), Err(Reason::NothingToAbort)),
             (json!({ "observedGeneration": "0" }), Err(Reason::NotObserved)),
+            (
+                json!({ "conditions": [{ "type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": "no",
+                    "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z" }] }),
+                Err(Reason::InvalidSpec),
+            ),
             (json!({ "promoteFull": true }), Ok(Some(json!({ "abort": true, "promoteFull": false })))),
         ] {
             let mut status = running.clone();

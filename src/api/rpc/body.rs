@@ -1,19 +1,20 @@
 //! How an RPC ended: gRPC says so in the trailers, after the body.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::Span;
 
-use super::code_name;
 use super::method::Method;
+use super::{Error, code_name, panicked};
 use crate::telemetry::Metrics;
 
 /// Counts an RPC once, when it has ended. One whose end nobody saw was cancelled.
@@ -59,12 +60,13 @@ impl Drop for Ended {
 pub(super) struct Counted {
     body: Body,
     ended: Ended,
+    has_broken_off: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
     pub(super) fn new(body: Body, ended: Ended, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { body, ended, _permit: permit }
+        Self { body, ended, has_broken_off: false, _permit: permit }
     }
 }
 
@@ -77,7 +79,19 @@ impl http_body::Body for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let frame = this.span_entered(|body| Pin::new(body).poll_frame(context));
+        if this.has_broken_off {
+            return Poll::Ready(None);
+        }
+        let poll = AssertUnwindSafe(|| this.span_entered(|body| Pin::new(body).poll_frame(context)));
+        let frame = match std::panic::catch_unwind(poll) {
+            Ok(frame) => frame,
+            // What panicked is not polled again; its last word are the trailers.
+            Err(panic) => {
+                this.has_broken_off = true;
+                this.body = Body::empty();
+                Poll::Ready(Some(Ok(Frame::trailers(trailers(panicked(&*panic))))))
+            }
+        };
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {
@@ -87,12 +101,22 @@ impl http_body::Body for Counted {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.has_broken_off && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// How a stream ends with an error.
+fn trailers(error: Error) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // It fails for metadata that is no header, and these have none.
+    if tonic::Status::from(error).add_header(&mut trailers).is_err() {
+        trailers.insert("grpc-status", HeaderValue::from_static("13"));
+    }
+    trailers
 }
 
 impl Counted {

@@ -1,13 +1,14 @@
 //! What every RPC passes through: a span, a count, limits and a deadline.
 //!
 //! A tower layer around all services, so that no method can forget it. W3C trace context is accepted. A limit answers
-//! RESOURCE_EXHAUSTED at once and a deadline DEADLINE_EXCEEDED: nothing hangs.
+//! RESOURCE_EXHAUSTED at once, a deadline DEADLINE_EXCEEDED and a panic INTERNAL: nothing hangs, and nothing else breaks.
 
 mod body;
 mod bucket;
 mod method;
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures::FutureExt as _;
 use http::HeaderMap;
 use opentelemetry::propagation::Extractor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -114,9 +116,10 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         Err(error) => return refuse(error, ended),
     };
     let deadline = deadline(request.headers(), gate.shared.limits.deadline);
-    let answer = tokio::time::timeout(deadline, next.run(request).instrument(span)).await;
-    match answer {
-        Ok(response) => {
+    let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(Err(panic)) => refuse(panicked(&*panic), ended),
+        Ok(Ok(response)) => {
             if let Some(error) = undecodable(response.headers()) {
                 return refuse(error, ended);
             }
@@ -129,6 +132,12 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
             refuse(Error::new(Reason::DeadlineExceeded, message), ended)
         }
     }
+}
+
+/// What to answer instead of a panic, whose message is for the log alone.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    Error::internal("the request broke off", &text.unwrap_or("a panic without a message"))
 }
 
 /// What to answer instead of tonic's INTERNAL for a message that cannot be decoded: it is the caller's.
@@ -237,5 +246,44 @@ mod tests {
         };
         assert_eq!((with("5S"), with("1M"), with("x")), (Duration::from_secs(5), most, most));
         assert_eq!(deadline(&HeaderMap::new(), most), most);
+    }
+
+    /// What a caller gets from a handler, and what is counted.
+    async fn called(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (HeaderMap, String) {
+        use http_body_util::BodyExt as _;
+        use tower::ServiceExt as _;
+        let metrics = Metrics::default();
+        let gate = Gate::new(metrics.clone(), Limits::default(), &[crate::pb::DESCRIPTORS]);
+        let router: axum::Router = axum::Router::new()
+            .fallback(move || std::future::ready(response()))
+            .layer(axum::middleware::from_fn_with_state(gate, pass));
+        let uri = "/rolloutd.v1.RolloutService/GetRollout";
+        let request = Request::builder().method("POST").uri(uri).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let mut headers = response.headers().clone();
+        let body = response.into_body().collect().await.expect("the connection does not break");
+        headers.extend(body.trailers().cloned().unwrap_or_default());
+        (headers, metrics.text())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted_as_internal() {
+        let handler = || -> Response { panic!("secret") };
+        let stream = || {
+            let frames =
+                futures::stream::poll_fn(|_| -> std::task::Poll<Option<Result<bytes::Bytes, axum::Error>>> {
+                    panic!("secret")
+                });
+            Response::new(Body::from_stream(frames))
+        };
+        for (headers, metrics) in [called(handler).await, called(stream).await] {
+            let status = tonic::Status::from_header_map(&headers).expect("a gRPC status");
+            assert_eq!(status.code(), Code::Internal);
+            assert!(!format!("{headers:?}").contains("secret"));
+            assert!(
+                metrics.lines().any(|line| line.contains("GetRollout") && line.contains("INTERNAL")),
+                "{metrics}"
+            );
+        }
     }
 }
