@@ -30,6 +30,9 @@ use crate::worker::Workers;
 /// more than the deadline of a request.
 const WORKERS_STOP: Duration = Duration::from_secs(12);
 
+/// How long workers rest that ended by themselves.
+const WORKERS_REST: Duration = Duration::from_secs(1);
+
 /// Makes clients of the API server; the argument names the part that sends through it.
 pub trait Connect: Send + Sync {
     /// A client whose requests bear the part's name.
@@ -218,11 +221,16 @@ async fn lead(
         }
         let term = stop.child_token();
         let mut working = tokio::spawn(workers.clone().run(term.clone()));
-        tokio::select! {
-            _ = leadership.wait_for(|leadership| !leadership.is_ours()) => {}
-            () = stop.cancelled() => {}
-            // Workers do not end by themselves; should they ever, they start again.
-            _ = &mut working => continue,
+        let ended = tokio::select! {
+            _ = leadership.wait_for(|leadership| !leadership.is_ours()) => None,
+            () = stop.cancelled() => None,
+            ended = &mut working => Some(ended),
+        };
+        if let Some(ended) = ended {
+            // Workers do not end by themselves; should they ever, they start again, and do not spin.
+            tracing::error!(?ended, "workers ended by themselves: this is a bug; they start again");
+            clock::real_sleep(WORKERS_REST).await;
+            continue;
         }
         term.cancel();
         let finished = async {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Progressive delivery for Kubernetes behind a typed gRPC API, on Argo Rollouts' own resource kinds.
 #[derive(Parser)]
-#[command(name = "rolloutd", version = VERSION, arg_required_else_help = true)]
+#[command(name = "rolloutd", version = VERSION, propagate_version = true, arg_required_else_help = true)]
 struct Command {
     #[command(subcommand)]
     what: What,

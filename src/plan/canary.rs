@@ -80,17 +80,22 @@ pub fn first_size(sizing: &Sizing, seen: &Observed) -> i32 {
     if seen.rollout.spec.paused() { 0 } else { sizing.new }
 }
 
+/// A sum that stays within what replicas can be, whatever others wrote.
+pub(super) fn total(counts: impl Iterator<Item = i32>) -> i32 {
+    counts.fold(0, i32::saturating_add)
+}
+
 fn sizes(revisions: &Revisions<'_>) -> Sizes {
     Sizes {
         new: revisions.new_set().map(ReplicaSet::size),
         stable: revisions.stable_apart().map(ReplicaSet::size),
-        older: revisions.others.iter().map(|set| set.replicas).sum(),
+        older: total(revisions.others.iter().map(|set| set.replicas)),
     }
 }
 
 fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_>) -> Sizing {
     let older: Vec<Size> = revisions.others.iter().map(|set| set.size()).collect();
-    let lasting: i32 = revisions.all().map(|set| set.size().lasting()).sum();
+    let lasting = total(revisions.all().map(|set| set.size().lasting()));
     let others = next_older(limits, lasting, &older);
     let others_change = older.iter().zip(&others).any(|(size, &next)| size.spec != next);
 

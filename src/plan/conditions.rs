@@ -126,7 +126,9 @@ impl Facts<'_> {
 
     fn create_setback(&self) -> Option<&Setback> {
         let NewSet::Missing = self.revisions.new else { return None };
-        self.seen.setbacks.iter().find(|setback| matches!(setback.attempt, Attempt::Create(_)))
+        let is_refused =
+            |setback: &&Setback| setback.is_refusal() && matches!(setback.attempt, Attempt::Create(_));
+        self.seen.setbacks.iter().find(is_refused)
     }
 }
 
@@ -205,11 +207,19 @@ fn healthy(list: &mut List, facts: &Facts<'_>) -> Turned {
     if was_there { turned } else { Turned::No }
 }
 
+/// What separates a Progressing message from what was refused meanwhile.
+const MARK: &str = " Refused: ";
+
 fn progressing(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned, events: &mut Vec<Event>) {
+    cause(list, facts, turned_unhealthy, events);
+    name_setbacks(list, facts, events);
+}
+
+fn cause(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned, events: &mut Vec<Event>) {
     use ConditionStatus::{False, Unknown};
     const PROGRESSING: ConditionType = ConditionType::Progressing;
     if facts.stance.is_aborted() {
-        let message = abort_message(list, facts);
+        let message = abort_message(facts);
         if list.set(PROGRESSING, False, "RolloutAborted", &message) == Turned::Yes {
             events.push(event::aborted(&message));
         }
@@ -225,12 +235,7 @@ fn progressing(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned, eve
         _ => {}
     }
     if let Some(setback) = facts.create_setback() {
-        let Attempt::Create(name) = &setback.attempt else { return };
-        let message = format!("Failed to create new replica set {name:?}: {}", setback.message);
-        if list.set(PROGRESSING, False, "ReplicaSetCreateError", &message) == Turned::Yes {
-            events.push(event::replica_set_create_error(message));
-        }
-        return;
+        return not_created(list, facts, setback, events);
     }
     if facts.is_paused() && !facts.is_promoted() {
         // Pods that come and go during a pause are no progress: the deadline does not run.
@@ -238,7 +243,27 @@ fn progressing(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned, eve
     } else {
         progress(list, facts, turned_unhealthy);
     }
-    name_setbacks(list, facts, events);
+}
+
+/// The new set cannot be created; the deadline runs meanwhile.
+fn not_created(list: &mut List, facts: &Facts<'_>, setback: &Setback, events: &mut Vec<Event>) {
+    use ConditionStatus::False;
+    const PROGRESSING: ConditionType = ConditionType::Progressing;
+    let Attempt::Create(name) = &setback.attempt else { return };
+    let message = format!("Failed to create new replica set {name:?}: {}", setback.message);
+    let has_passed = match list.get(&PROGRESSING).map(|condition| condition.reason.as_str()) {
+        Some("ProgressDeadlineExceeded") => !facts.stance.fresh,
+        Some("ReplicaSetCreateError") => {
+            deadline(facts, &list.conditions).is_some_and(|deadline| deadline <= facts.now)
+        }
+        _ => false,
+    };
+    if has_passed {
+        let message = format!("{} has timed out progressing. {message}", facts.subject());
+        list.set(PROGRESSING, False, "ProgressDeadlineExceeded", &message);
+    } else if list.set(PROGRESSING, False, "ReplicaSetCreateError", &message) == Turned::Yes {
+        events.push(event::replica_set_create_error(message));
+    }
 }
 
 fn progress(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned) {
@@ -281,31 +306,46 @@ fn created_now<'a>(facts: &Facts<'a>) -> Option<&'a str> {
 }
 
 /// An abort keeps the cause that its first message gave.
-fn abort_message(list: &List, facts: &Facts<'_>) -> String {
+fn abort_message(facts: &Facts<'_>) -> String {
     let message = format!("Rollout aborted update to revision {}", facts.revisions.number);
-    match list.get(&ConditionType::Progressing) {
+    match facts.before().condition(&ConditionType::Progressing) {
         Some(condition)
             if condition.reason == "RolloutAborted" && condition.message.starts_with(&message) =>
         {
-            condition.message.clone()
+            plain(&condition.message).to_owned()
         }
         _ => message,
     }
 }
 
+/// A message without what was refused.
+fn plain(message: &str) -> &str {
+    message.split(MARK).next().unwrap_or_default()
+}
+
 /// Names what was refused in the Progressing message, which it leaves again when nothing is (design.md, decision 6).
 fn name_setbacks(list: &mut List, facts: &Facts<'_>, events: &mut Vec<Event>) {
-    const MARK: &str = " Refused: ";
-    let named: Vec<String> = facts.seen.setbacks.iter().filter_map(describe).collect();
+    let refusals = facts.seen.setbacks.iter().filter(|setback| setback.is_refusal());
+    let named: Vec<String> = refusals.filter_map(describe).collect();
     let is_progressing =
         |condition: &&mut RolloutCondition| condition.condition_type == ConditionType::Progressing;
     let Some(condition) = list.conditions.iter_mut().find(is_progressing) else { return };
-    let plain = condition.message.split(MARK).next().unwrap_or_default().to_owned();
-    let message = if named.is_empty() { plain } else { format!("{plain}{MARK}{}", named.join("; ")) };
-    if message != condition.message {
-        events.extend(named.iter().map(|named| event::reconciliation_error(named)));
-        condition.message = message;
-    }
+    let plain = plain(&condition.message).to_owned();
+    condition.message = if named.is_empty() { plain } else { format!("{plain}{MARK}{}", named.join("; ")) };
+    let before = facts.before().condition(&ConditionType::Progressing);
+    let is_said = |named: &String| before.is_some_and(|before| before.message.contains(named.as_str()));
+    events
+        .extend(named.iter().filter(|named| !is_said(named)).map(|named| event::reconciliation_error(named)));
+}
+
+/// What the status cannot say, because it is the status that cannot be written.
+#[must_use]
+pub(super) fn unsaid(facts: &Facts<'_>) -> Vec<Event> {
+    let refusals = facts.seen.setbacks.iter().filter(|setback| setback.is_refusal());
+    let of_rollout = refusals.filter(|setback| setback.attempt == Attempt::Rollout);
+    of_rollout
+        .map(|setback| event::reconciliation_error(&format!("changing the Rollout: {}", setback.message)))
+        .collect()
 }
 
 fn describe(setback: &Setback) -> Option<String> {

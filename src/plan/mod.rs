@@ -28,7 +28,9 @@ use jiff::Timestamp;
 pub use action::{Basis, Plan, Question, RolloutPart, SetAction, Urgency, Version, Write};
 pub use blocker::{Blocker, BlockerReason, Object};
 pub use event::{Event, Severity};
-pub use observed::{Attempt, DefaultedTemplate, Observed, ReplicaSet, SetFailure, SetStatus, Setback};
+pub use observed::{
+    Attempt, DefaultedTemplate, Observed, ReplicaSet, SetFailure, SetStatus, Setback, UNAVAILABLE,
+};
 
 use crate::crd::{CanaryStrategy, RolloutStatus, Strategy};
 use crate::validate;
@@ -55,9 +57,20 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
         return invalid(seen, &first.to_string(), now);
     }
     let adoptions = sets::adoptions(seen);
-    if !adoptions.is_empty() {
+    if adoptions.iter().any(|action| !was_refused(seen, action)) {
         return Plan { sets: adoptions, ..Plan::default() };
     }
+    // Those that cannot be adopted hold nothing up; they are tried again beside the rest.
+    let plan = decide_with(seen, now);
+    Plan { sets: [adoptions, plan.sets].concat(), ..plan }
+}
+
+fn was_refused(seen: &Observed, action: &SetAction) -> bool {
+    let attempt = Attempt::Change(action.name().to_owned());
+    seen.setbacks.iter().any(|setback| setback.attempt == attempt)
+}
+
+fn decide_with(seen: &Observed, now: Timestamp) -> Plan {
     match (revision::classify(seen), seen.rollout.spec.strategy()) {
         (Ok(revisions), Ok(Strategy::Canary(canary))) => roll_out(seen, &revisions, canary, now),
         (Err(Unclassified::NeedsDefaults), _) => {
@@ -87,7 +100,8 @@ fn roll_out(seen: &Observed, revisions: &Revisions<'_>, canary: &CanaryStrategy,
     let wake_at = progress.wake_at.into_iter().chain(deadline).chain(sizing.swaps_at).min();
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
-    Plan { rollout, sets, blockers, wake_at, ..Plan::default() }
+    let notices = conditions::unsaid(&facts);
+    Plan { rollout, sets, blockers, notices, wake_at, ..Plan::default() }
 }
 
 /// The plan for a spec that is invalid: nothing but the status says so, and nothing else moves.

@@ -94,10 +94,11 @@ pub struct SetFailure {
 }
 
 impl ReplicaSet {
-    /// Its pod template hash; empty when the label is missing.
+    /// Its pod template hash: the label's, or where somebody took that away, that of its pods; empty when both are missing.
     #[must_use]
     pub fn hash(&self) -> &str {
-        self.labels.get(keys::POD_TEMPLATE_HASH).map_or("", String::as_str)
+        let of_pods = || self.template.pointer("/metadata/labels")?.get(keys::POD_TEMPLATE_HASH)?.as_str();
+        self.labels.get(keys::POD_TEMPLATE_HASH).map(String::as_str).or_else(of_pods).unwrap_or_default()
     }
 
     /// The uid of the owner that controls it; `None` for an orphan.
@@ -113,10 +114,12 @@ impl ReplicaSet {
         super::Version { uid: self.uid.clone(), resource_version: self.resource_version.clone() }
     }
 
-    /// Its revision number; 0 when it has none that can be read.
+    /// Its revision number; 0 when it has none that can be read, or one that nobody counted up to.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.annotations.get(keys::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+        const MOST: i64 = 1 << 53;
+        let number = self.annotations.get(keys::REVISION).and_then(|text| text.parse().ok());
+        number.filter(|number| (0..MOST).contains(number)).unwrap_or(0)
     }
 
     /// spec.replicas of its rollout when it was last scaled; `None` when it was not recorded.
@@ -132,6 +135,9 @@ impl ReplicaSet {
     }
 }
 
+/// The reason of a write that failed because the API server did not answer, or not now: nothing is wrong with the write.
+pub const UNAVAILABLE: &str = "Unavailable";
+
 /// A write of ours that the API server refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setback {
@@ -145,6 +151,14 @@ pub struct Setback {
     pub since: Timestamp,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+}
+
+impl Setback {
+    /// Whether the server has something against the write, rather than being away.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.reason != UNAVAILABLE
+    }
 }
 
 /// What a write was to do.

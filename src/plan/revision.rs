@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::observed::{Observed, ReplicaSet};
-use crate::crd::{RolloutStatus, keys};
+use crate::crd::{ConditionStatus, ConditionType, RolloutStatus, keys};
 use crate::hash::{self, HashError};
 use crate::pod_template::{self, Sameness, UnknownFields};
 
@@ -106,7 +106,7 @@ pub fn classify(seen: &Observed) -> Result<Revisions<'_>, Unclassified> {
     others.sort_by_key(|set| std::cmp::Reverse((set.revision(), set.created)));
 
     let last = seen.sets.iter().filter(|set| !is_new(set)).map(|set| set.revision()).max().unwrap_or(0);
-    let number = found.map_or(0, ReplicaSet::revision).max(last + 1);
+    let number = found.map_or(0, ReplicaSet::revision).max(last.saturating_add(1));
     Ok(Revisions { new, hash, step_hash: step_hash(seen)?, stable, others, number })
 }
 
@@ -116,10 +116,21 @@ pub fn set_name(seen: &Observed, hash: &str) -> String {
     format!("{}-{hash}", seen.rollout.metadata.name.as_deref().unwrap_or_default())
 }
 
-/// Whether the status belongs to the current spec.
+/// Whether a controller has seen the current spec.
 #[must_use]
-pub fn is_observed(seen: &Observed) -> bool {
+pub fn is_seen(seen: &Observed) -> bool {
     seen.rollout.status().observed_generation() == seen.rollout.metadata.generation
+}
+
+/// Whether the status is about the current spec. One that says that the spec is invalid says nothing else of it: hashes
+/// and step in it are those of the spec before.
+#[must_use]
+fn is_observed(seen: &Observed) -> bool {
+    let status = seen.rollout.status();
+    let was_invalid = status
+        .condition(&ConditionType::InvalidSpec)
+        .is_some_and(|condition| condition.status == ConditionStatus::True);
+    is_seen(seen) && !was_invalid
 }
 
 fn step_hash(seen: &Observed) -> Result<String, HashError> {

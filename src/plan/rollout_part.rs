@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::action::{RolloutPart, Urgency, Write};
 use super::event::{self, Event};
 use super::metadata;
-use super::observed::Observed;
+use super::observed::{Observed, Setback};
 use super::revision::{NewSet, Revisions};
 use super::stance::Stance;
 use super::status;
@@ -35,14 +35,14 @@ pub(super) fn rollout_part(
     RolloutPart { object, status, urgency }
 }
 
-/// While the new set is about to be created there is nothing new to say. When its creation was refused, the status goes on
-/// without it, so that it says why.
+/// While the new set is about to be created there is nothing new to say. When its creation was refused, or has to wait until
+/// another of its name is gone, the status goes on without it: an abort or a deadline does not wait.
 fn waits_for_new_set(seen: &Observed, revisions: &Revisions<'_>) -> bool {
     match revisions.new {
-        NewSet::Found(_) => false,
-        NewSet::Held(_) | NewSet::Missing => {
+        NewSet::Found(_) | NewSet::Held(_) => false,
+        NewSet::Missing => {
             let collided = super::revision::collision_count(seen) != seen.rollout.status().collision_count;
-            seen.setbacks.is_empty() && !collided
+            !collided && !seen.setbacks.iter().any(Setback::is_refusal)
         }
     }
 }

@@ -107,6 +107,7 @@ enum Resized {
 struct Change<'a> {
     set: &'a ReplicaSet,
     revision: i64,
+    labels: Map<String, Value>,
     annotations: Map<String, Value>,
     spec: Map<String, Value>,
     events: Vec<event::Event>,
@@ -115,7 +116,13 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     fn to(set: &'a ReplicaSet, revision: i64) -> Self {
-        Self { set, revision, annotations: Map::new(), spec: Map::new(), events: Vec::new(), after: None }
+        let mut labels = Map::new();
+        if !set.labels.contains_key(keys::POD_TEMPLATE_HASH) && !set.hash().is_empty() {
+            // Somebody took it away; without it neither we nor Argo Rollouts would see the set.
+            labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), json!(set.hash()));
+        }
+        let (annotations, spec) = (Map::new(), Map::new());
+        Self { set, revision, labels, annotations, spec, events: Vec::new(), after: None }
     }
 
     fn annotate(&mut self, key: &str, value: Value) {
@@ -150,8 +157,14 @@ impl<'a> Change<'a> {
 
     fn action(self) -> Option<SetAction> {
         let mut patch = Map::new();
-        if !self.annotations.is_empty() {
-            patch.insert("metadata".to_owned(), json!({ "annotations": self.annotations }));
+        let mut metadata = Map::new();
+        for (field, values) in [("labels", self.labels), ("annotations", self.annotations)] {
+            if !values.is_empty() {
+                metadata.insert(field.to_owned(), Value::Object(values));
+            }
+        }
+        if !metadata.is_empty() {
+            patch.insert("metadata".to_owned(), Value::Object(metadata));
         }
         if !self.spec.is_empty() {
             patch.insert("spec".to_owned(), Value::Object(self.spec));

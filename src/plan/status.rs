@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::canary::total;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::Revisions;
 use super::stance::{Abort, Promotion, Stance};
@@ -27,7 +28,7 @@ impl Counts {
     /// Adds the sets up.
     #[must_use]
     pub fn of(seen: &Observed, revisions: &Revisions<'_>) -> Self {
-        let sum = |count: fn(&ReplicaSet) -> i32| seen.sets.iter().map(|set| count(set)).sum();
+        let sum = |count: fn(&ReplicaSet) -> i32| total(seen.sets.iter().map(|set| count(set)));
         Self {
             replicas: sum(|set| set.status.replicas),
             updated: revisions.new_set().map_or(0, |set| set.status.replicas),

@@ -11,13 +11,16 @@ use serde_json::Value;
 
 use super::object::Key;
 use crate::crd::Rollout;
-use crate::plan::{Attempt, DefaultedTemplate, Setback};
+use crate::plan::{Attempt, DefaultedTemplate, Setback, UNAVAILABLE};
 
 /// The first pause after a refused write.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
 
 /// The longest pause: what is refused for hours costs two requests a minute, and what is mended goes on within half a one.
 const RETRY_MOST: SignedDuration = SignedDuration::from_secs(30);
+
+/// The longest pause after a write that found no answer: once the API server is back, work goes on.
+const AWAY_MOST: SignedDuration = SignedDuration::from_secs(2);
 
 /// What one process remembers.
 #[derive(Debug, Default)]
@@ -54,8 +57,9 @@ impl Memory {
     ) -> Timestamp {
         let mut inner = self.lock();
         let setbacks = &mut inner.entry(key.clone()).or_default().setbacks;
+        let most = if reason == UNAVAILABLE { AWAY_MOST } else { RETRY_MOST };
         let (since, pause) = match setbacks.get(&attempt) {
-            Some((setback, pause)) => (setback.since, (*pause * 2).min(RETRY_MOST)),
+            Some((setback, pause)) => (setback.since, (*pause * 2).min(most)),
             None => (now, RETRY_FIRST),
         };
         let next_try = now.checked_add(pause).unwrap_or(Timestamp::MAX);

@@ -14,7 +14,7 @@ use super::Store;
 use super::expect::Expectation;
 use super::kinds::{RolloutRecord, SetRecord};
 use super::object::{Key, ObjectId};
-use crate::plan::Version;
+use crate::plan::{UNAVAILABLE, Version};
 
 /// How long a write may take: longer than a healthy API server ever does, short enough that a hung connection does not hold a
 /// rollout.
@@ -44,6 +44,8 @@ pub struct Refusal {
     pub reason: String,
     /// Its message.
     pub message: String,
+    /// Whether the server itself is in trouble, so that the answer says nothing of what was sent.
+    pub is_passing: bool,
 }
 
 /// Whether a question to the server was answered.
@@ -194,9 +196,15 @@ impl Writer {
     /// [`WriteError::Refused`] when the server does not answer.
     pub async fn is_alive(&self, rollout: &Key, uid: &str) -> Result<bool, WriteError> {
         let found = self.answer(self.rollouts(rollout).get_metadata_opt(&rollout.name)).await?;
-        Ok(found.is_some_and(|found| {
+        let is_alive = found.is_some_and(|found| {
             found.metadata.uid.as_deref() == Some(uid) && found.metadata.deletion_timestamp.is_none()
-        }))
+        });
+        if !is_alive && let Some(known) = self.store.rollouts.get(rollout) {
+            // The cache has yet to learn of it.
+            let newer = Expectation::NewerThan(known.resource_version().unwrap_or_default());
+            self.store.expect(&ObjectId::Rollout(rollout.clone()), rollout, &newer);
+        }
+        Ok(is_alive)
     }
 
     /// Asks how a ReplicaSet would be stored, without storing it.
@@ -208,10 +216,8 @@ impl Writer {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         match self.answer(self.dynamic_sets(rollout).create(&params, &dynamic(object)?)).await {
             Ok(stored) => Ok(DryRun::Stored(stored.data)),
-            Err(WriteError::Refused(refusal)) if refusal.reason == UNAVAILABLE => {
-                Err(WriteError::Refused(refusal))
-            }
-            Err(error) => Ok(DryRun::Refused(Refusal { reason: String::new(), message: error.to_string() })),
+            Err(WriteError::Refused(refusal)) if refusal.is_passing => Err(WriteError::Refused(refusal)),
+            Err(error) => Ok(DryRun::Refused(refusal("", error.to_string()))),
         }
     }
 
@@ -256,7 +262,8 @@ impl Writer {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         let answer = self.answer(request).await;
-        if let Err(WriteError::Stale) = &answer {
+        // An object that is gone is seen to be by and by: until then there is nothing to be decided about it.
+        if let Err(WriteError::Stale | WriteError::Gone) = &answer {
             let newer = Expectation::NewerThan(version.resource_version.clone());
             self.store.expect(&object, rollout, &newer);
         }
@@ -272,11 +279,12 @@ impl Writer {
     }
 }
 
-/// The reason of a refusal when the server did not answer.
-const UNAVAILABLE: &str = "Unavailable";
+fn refusal(reason: &str, message: String) -> Refusal {
+    Refusal { reason: reason.to_owned(), message, is_passing: false }
+}
 
 fn unavailable(message: String) -> WriteError {
-    WriteError::Refused(Refusal { reason: UNAVAILABLE.to_owned(), message })
+    WriteError::Refused(Refusal { is_passing: true, ..refusal(UNAVAILABLE, message) })
 }
 
 fn classify(error: kube::Error) -> WriteError {
@@ -285,8 +293,12 @@ fn classify(error: kube::Error) -> WriteError {
         (409, "AlreadyExists") => WriteError::Taken,
         (409, _) => WriteError::Stale,
         (404 | 410, _) => WriteError::Gone,
-        (500.., _) => unavailable(status.message),
-        (_, reason) => WriteError::Refused(Refusal { reason: reason.to_owned(), message: status.message }),
+        (429 | 503 | 504, _) => unavailable(status.message),
+        // Such as a webhook that fails: that may last, and is worth saying.
+        (500.., reason) => {
+            WriteError::Refused(Refusal { is_passing: true, ..refusal(reason, status.message) })
+        }
+        (_, reason) => WriteError::Refused(refusal(reason, status.message)),
     }
 }
 
@@ -299,7 +311,6 @@ fn conditional(patch: &Value, version: &Version) -> (PatchParams, Patch<Value>) 
 }
 
 fn dynamic(object: &Value) -> Result<DynamicObject, WriteError> {
-    serde_json::from_value(object.clone()).map_err(|error| {
-        WriteError::Refused(Refusal { reason: "Invalid".to_owned(), message: error.to_string() })
-    })
+    serde_json::from_value(object.clone())
+        .map_err(|error| WriteError::Refused(refusal("Invalid", error.to_string())))
 }

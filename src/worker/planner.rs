@@ -29,6 +29,12 @@ use crate::telemetry::Metrics;
 /// other, and one write for all of them is enough.
 const COMPANY: Duration = Duration::from_millis(500);
 
+/// The least time until a plan is made again because time has passed: whatever a plan says, the planner never spins.
+const LEAST_PAUSE: jiff::SignedDuration = jiff::SignedDuration::from_millis(100);
+
+/// How long a rollout rests whose plan could not be made at all.
+const REST: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
 /// What planner and workers share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
@@ -120,6 +126,8 @@ impl Planner {
                 (key, ()) = self.shared.wakes.next() => {
                     self.plan(&key);
                     self.shared.wakes.done(&key);
+                    // Many plans in a row keep a thread from everything else.
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -168,7 +176,15 @@ impl Planner {
         let span = tracing::info_span!("plan", namespace = %key.namespace, rollout = %key.name, ?generation);
         let _entered = span.enter();
         let began = Instant::now();
-        let plan = plan::plan(&seen, now);
+        // One rollout that nobody thought of must not stop the others.
+        let Ok(plan) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan::plan(&seen, now)))
+        else {
+            tracing::error!("no plan could be made: this is a bug; the rollout is left alone for a while");
+            self.shared.metrics.reconcile_error(&key.namespace, &key.name);
+            let said = event::reconciliation_error("no plan could be made: this is a bug of rolloutd");
+            self.notice(key, &About::rollout(&seen), &[said]);
+            return self.shared.wake_at(key, now.checked_add(REST).unwrap_or(now));
+        };
         self.shared.metrics.reconcile(&key.namespace, &key.name, began.elapsed());
         self.hand_out(key, &seen, plan, now);
     }
@@ -183,7 +199,7 @@ impl Planner {
         let retry =
             seen.setbacks.iter().filter_map(|setback| setback.next_try).filter(|next| *next > now).min();
         if let Some(at) = plan.wake_at.into_iter().chain(retry).min() {
-            self.shared.wake_at(key, at);
+            self.shared.wake_at(key, at.max(now.checked_add(LEAST_PAUSE).unwrap_or(at)));
         }
 
         // Dropped by the worker of ReplicaSets when it is through: events are recorded in the order of the contract.
@@ -219,9 +235,11 @@ impl Planner {
         let known =
             self.known.entry(key.clone()).or_insert(Known { about: about.clone(), noticed: Vec::new() });
         let replaced = known.about.uid != about.uid;
-        known.about = about.clone();
+        let before = std::mem::replace(&mut known.about, about.clone());
         if replaced {
             known.noticed.clear();
+            self.shared.store.memory.forget(key);
+            self.recorder.record(&before, vec![event::deleted(&key.namespace, &key.name)]);
         }
         if (is_new || replaced) && about.is_unseen {
             self.recorder.record(about, vec![event::added(&key.namespace, &key.name)]);

@@ -19,6 +19,7 @@ use crate::store::Key;
 pub(super) struct Latest<T> {
     inner: Mutex<Inner<T>>,
     news: Notify,
+    ended: Notify,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ struct Slot<T> {
 impl<T> Default for Latest<T> {
     fn default() -> Self {
         let inner = Inner { slots: HashMap::new(), due: BTreeSet::new() };
-        Self { inner: Mutex::new(inner), news: Notify::new() }
+        Self { inner: Mutex::new(inner), news: Notify::new(), ended: Notify::new() }
     }
 }
 
@@ -90,11 +91,25 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Waits until no part of a rollout runs.
+    pub(super) async fn quiet(&self, key: &Key) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // From here on no end is missed.
+            ended.as_mut().enable();
+            if !self.lock().slots.get(key).is_some_and(|slot| slot.running) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Says that a rollout's part has ended.
     pub(super) fn done(&self, key: &Key) {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(key) else { return };
         slot.running = false;
+        self.ended.notify_waiters();
         match slot.waiting.as_ref().map(|(_, due)| *due) {
             Some(due) => {
                 inner.due.insert((due, key.clone()));

@@ -125,7 +125,7 @@ impl Worker {
                 return self.shared.refused(
                     &self.key,
                     Attempt::Create(name.to_owned()),
-                    "Unavailable",
+                    crate::plan::UNAVAILABLE,
                     &error.to_string(),
                 );
             }

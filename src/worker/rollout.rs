@@ -16,6 +16,10 @@ use crate::store::{Key, ObjectId, WriteError, Writer};
 /// How long events of a status wait for those of the ReplicaSets that the same plan moved: only their order is at stake.
 const EVENTS_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a status that is the first about a new spec waits for writes to ReplicaSets that are on their way: as long as one may
+/// take.
+const SIZES_WAIT: Duration = Duration::from_secs(10);
+
 /// The rollout's part of a plan.
 pub(super) struct RolloutJob {
     pub(super) about: About,
@@ -50,6 +54,10 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, recorder: Recorder, key:
     if shared.store.memory.next_try(&key, &Attempt::Rollout, shared.clock.now()).is_some() {
         return;
     }
+    if takes_over(&part) {
+        // Sizes of the spec before may be on their way; seen after this status they would break the limits of the new one.
+        let _ = tokio::time::timeout(SIZES_WAIT, shared.sets.quiet(&key)).await;
+    }
     let mut events = Vec::new();
     match write(&writer, &key, version, part, &mut events).await {
         Ok(()) => shared.store.memory.succeeded(&key, &Attempt::Rollout),
@@ -64,6 +72,11 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, recorder: Recorder, key:
         let _ = tokio::time::timeout(EVENTS_WAIT, sets_done).await;
         recorder.record(&about, events);
     }
+}
+
+/// Whether a status is the first about a new spec.
+fn takes_over(part: &RolloutPart) -> bool {
+    part.status.as_ref().is_some_and(|status| status.patch.get("observedGeneration").is_some())
 }
 
 async fn write(

@@ -82,6 +82,9 @@ fn crds_prints_what_lies_in_deploy() {
 
 #[test]
 fn the_version_is_told() {
-    let printed = succeeds(Command::new(ROLLOUTD).arg("--version"));
-    assert!(printed.starts_with(concat!("rolloutd ", env!("CARGO_PKG_VERSION"))), "{printed}");
+    // Argo Rollouts' controller takes the flag where serve has its others.
+    for arguments in [&["--version"][..], &["serve", "--version"]] {
+        let printed = succeeds(Command::new(ROLLOUTD).args(arguments));
+        assert!(printed.starts_with("rolloutd") && printed.contains(env!("CARGO_PKG_VERSION")), "{printed}");
+    }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt};
-use rolloutd::crd::{self, Rollout, RolloutPhase};
+use rolloutd::crd::{self, Rollout, RolloutPhase, keys};
 use serde_json::{Value, json};
 
 use crate::drive::{Drive, Driver};
@@ -21,6 +21,7 @@ on_both! {
     an_orphan_with_the_same_template_is_adopted
     a_set_of_others_with_our_name_is_left_alone
     a_rollout_with_an_unsupported_field_is_left_alone_and_says_why
+    a_hash_label_that_somebody_took_is_put_back
 }
 
 fn orphan(name: &str, image: &str) -> ReplicaSet {
@@ -72,6 +73,24 @@ async fn a_set_of_others_with_our_name_is_left_alone(world: World) {
     assert_eq!(after.metadata.uid, theirs.metadata.uid);
     assert_eq!(after.owner_references(), []);
     assert_eq!(after.spec, theirs.spec);
+    assert_eq!(drive.sets().await.len(), 2);
+    world.finish().await;
+}
+
+async fn a_hash_label_that_somebody_took_is_put_back(world: World) {
+    let drive = Drive { world: &world, driver: Driver::Patches };
+    drive.create(manifest(3, json!({}))).await;
+    healthy(&drive).await;
+    let name = drive.sets().await[0].name_any();
+    let sets: Api<ReplicaSet> = Api::namespaced(world.client.clone(), &world.namespace);
+    let taken = Patch::Merge(json!({ "metadata": { "labels": { (keys::POD_TEMPLATE_HASH): null } } }));
+    sets.patch(&name, &PatchParams::default(), &taken).await.expect("it is patched");
+    let is_back =
+        |set: Option<&ReplicaSet>| set.is_some_and(|set| set.labels().contains_key(keys::POD_TEMPLATE_HASH));
+    let back = kube::runtime::wait::await_condition(sets.clone(), &name, is_back);
+    tokio::time::timeout(Duration::from_secs(60), back).await.expect("in time").expect("a watch");
+    drive.set_image("v2").await;
+    healthy(&drive).await;
     assert_eq!(drive.sets().await.len(), 2);
     world.finish().await;
 }

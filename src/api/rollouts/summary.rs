@@ -56,7 +56,7 @@ pub(super) fn pod(pod: &PodRecord) -> v1::PodSummary {
         ready: is_ready,
         ready_containers: count(containers().filter(|container| container.ready).count()),
         containers: count(containers().count()),
-        restarts: pod.containers.iter().map(|container| container.restarts).sum(),
+        restarts: pod.containers.iter().map(|container| container.restarts).fold(0, i32::saturating_add),
         reason: if is_ready { String::new() } else { reason(pod) },
         create_time: Some(timestamp(pod.created)),
         node: pod.node.clone(),

@@ -197,7 +197,7 @@ fn services(rollout: &Rollout) -> Vec<v1::ServiceSummary> {
 fn blockers(context: &Context, key: &Key, seen: &Observed, plan: &Plan) -> Vec<v1::Blocker> {
     let mut blockers: Vec<v1::Blocker> = plan.blockers.iter().map(|blocker| show(key, blocker)).collect();
     let is_left_alone = plan.blockers.iter().any(|blocker| blocker.reason == BlockerReason::UnsupportedField);
-    let is_observed = revision::is_observed(seen);
+    let is_observed = revision::is_seen(seen);
     if !is_observed && !is_left_alone {
         blockers.insert(0, not_observed(key, &seen.rollout));
     }

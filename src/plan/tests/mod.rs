@@ -1,6 +1,7 @@
 //! Scenarios over the pure plan: a world of values in which plans are carried out and pods come up, with the properties of
 //! design.md checked after every single write.
 
+mod adversity;
 mod properties;
 mod scenarios;
 mod world;

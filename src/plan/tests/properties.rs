@@ -14,6 +14,14 @@ enum Operation {
     PromoteFull,
     Scale(i32),
     Pause(bool),
+    /// The cluster refuses to create the new set from now on.
+    Refuse,
+    /// It refuses nothing any more.
+    Permit,
+    /// Somebody takes a set's hash label away.
+    Unlabel(usize),
+    /// A weight that is none, or a sound one again.
+    Weight(i32),
     /// Plans and writes so many times, with pods that move every so often.
     Run(usize),
     Wait(i64),
@@ -29,6 +37,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         Just(Operation::PromoteFull),
         (0..9_i32).prop_map(Operation::Scale),
         any::<bool>().prop_map(Operation::Pause),
+        Just(Operation::Refuse),
+        Just(Operation::Permit),
+        any::<usize>().prop_map(Operation::Unlabel),
+        prop_oneof![Just(101), 0..=100_i32].prop_map(Operation::Weight),
         (1..6_usize).prop_map(Operation::Run),
         (1..30_i64).prop_map(Operation::Wait),
     ]
@@ -58,6 +70,15 @@ fn perform(world: &mut World, operation: &Operation) {
         Operation::PromoteFull => world.patch_status(json!({ "promoteFull": true })),
         Operation::Scale(replicas) => world.edit(|spec| spec["replicas"] = json!(replicas)),
         Operation::Pause(paused) => world.edit(|spec| spec["paused"] = json!(paused)),
+        Operation::Refuse => world.refuse_any_creation("exceeded quota"),
+        Operation::Permit => world.setbacks.clear(),
+        Operation::Unlabel(index) => world.unlabel(*index),
+        Operation::Weight(weight) => {
+            let steps = &world.object["spec"]["strategy"]["canary"]["steps"];
+            if steps.get(0).is_some_and(|step| step["setWeight"].is_i64()) {
+                world.edit(|spec| spec["strategy"]["canary"]["steps"][0]["setWeight"] = json!(weight));
+            }
+        }
         Operation::Run(plans) => {
             for round in 0..*plans {
                 let plan = world.plan();
@@ -97,7 +118,9 @@ proptest! {
             perform(&mut world, operation);
         }
         world.outcomes.clear();
+        world.setbacks.clear();
         world.edit(|spec| spec["paused"] = json!(false));
+        perform(&mut world, &Operation::Weight(50));
         world.patch_status(json!({ "abort": false }));
         world.settle();
         for _ in 0..8 {

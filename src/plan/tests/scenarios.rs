@@ -4,7 +4,7 @@ use super::world::{Outcome, World};
 use crate::crd::{ConditionStatus, ConditionType, RolloutPhase};
 use crate::plan::{BlockerReason, ReplicaSet, Urgency};
 
-fn healthy(replicas: i32, canary: serde_json::Value) -> World {
+pub(super) fn healthy(replicas: i32, canary: serde_json::Value) -> World {
     let mut world = World::new(replicas, canary);
     world.settle();
     assert_eq!(world.status().phase, Some(RolloutPhase::Healthy), "{:#?}", world.status());
@@ -17,16 +17,16 @@ fn four_weights() -> serde_json::Value {
     json!({ "steps": [{ "setWeight": 20 }, { "setWeight": 40 }, { "setWeight": 60 }, { "setWeight": 80 }] })
 }
 
-fn endless_pause() -> serde_json::Value {
+pub(super) fn endless_pause() -> serde_json::Value {
     json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }, { "setWeight": 80 }, { "pause": { "duration": "10s" } }] })
 }
 
-fn phase(world: &World) -> (RolloutPhase, String) {
+pub(super) fn phase(world: &World) -> (RolloutPhase, String) {
     let status = world.status();
     (status.phase.unwrap(), status.message.unwrap_or_default())
 }
 
-fn condition(world: &World, condition_type: &ConditionType) -> (ConditionStatus, String) {
+pub(super) fn condition(world: &World, condition_type: &ConditionType) -> (ConditionStatus, String) {
     let status = world.status();
     let condition = status.condition(condition_type).unwrap();
     (condition.status.clone(), condition.reason.clone())

@@ -20,6 +20,7 @@ pub(super) struct World {
     pub(super) object: Value,
     pub(super) sets: BTreeMap<String, ReplicaSet>,
     pub(super) setbacks: Vec<Setback>,
+    pub(super) orphans: Vec<ReplicaSet>,
     pub(super) now: Timestamp,
     /// Outcomes of images other than ready.
     pub(super) outcomes: BTreeMap<String, Outcome>,
@@ -53,6 +54,7 @@ impl World {
             object,
             sets: BTreeMap::new(),
             setbacks: Vec::new(),
+            orphans: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
             events: Vec::new(),
@@ -66,14 +68,21 @@ impl World {
         Observed {
             rollout: Arc::new(rollout),
             sets: self.sets.values().cloned().map(Arc::new).collect(),
-            orphans: Vec::new(),
+            orphans: self.orphans.iter().cloned().map(Arc::new).collect(),
             defaulted: None,
             setbacks: self.setbacks.clone(),
         }
     }
 
     pub(super) fn plan(&self) -> Plan {
-        plan::plan(&self.observed(), self.now)
+        let plan = plan::plan(&self.observed(), self.now);
+        assert!(
+            plan.wake_at.is_none_or(|at| at > self.now),
+            "it would spin: {:?} at {}",
+            plan.wake_at,
+            self.now
+        );
+        plan
     }
 
     pub(super) fn status(&self) -> RolloutStatus {
@@ -107,7 +116,12 @@ impl World {
     /// Carries out one plan. Says whether it wrote anything.
     pub(super) fn apply(&mut self, plan: &Plan) -> bool {
         let mut wrote = false;
-        for action in &plan.sets {
+        let refused = |action: &&SetAction| {
+            let attempt = Attempt::Create(action.name().to_owned());
+            self.setbacks.iter().any(|setback| setback.attempt == attempt)
+        };
+        let permitted: Vec<&SetAction> = plan.sets.iter().filter(|action| !refused(action)).collect();
+        for action in permitted {
             let before = self.sizes();
             self.apply_to_set(action);
             self.check(&before, action);
@@ -171,6 +185,10 @@ impl World {
                         Some(value) => set.annotations.insert(key.clone(), value.to_owned()),
                         None => set.annotations.remove(key),
                     };
+                }
+                let labels = write.patch.pointer("/metadata/labels").and_then(Value::as_object);
+                for (key, value) in labels.into_iter().flatten() {
+                    set.labels.insert(key.clone(), value.as_str().unwrap().to_owned());
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
@@ -252,6 +270,33 @@ impl World {
             since: self.now,
             next_try: None,
         }];
+    }
+
+    /// Refuses the creation that the plan asks for, if it does.
+    pub(super) fn refuse_any_creation(&mut self, message: &str) {
+        if matches!(self.plan().sets.first(), Some(SetAction::Create { .. })) {
+            self.refuse_creation(message);
+        }
+    }
+
+    /// Takes the hash label from one of the sets.
+    pub(super) fn unlabel(&mut self, index: usize) {
+        let count = self.sets.len().max(1);
+        if let Some(set) = self.sets.values_mut().nth(index % count) {
+            set.labels.remove(crate::crd::keys::POD_TEMPLATE_HASH);
+        }
+    }
+
+    /// Carries plans out, but for creations, until nothing happens any more.
+    pub(super) fn settle_without_creating(&mut self) {
+        for _ in 0..20 {
+            let mut plan = self.plan();
+            plan.sets.retain(|action| !matches!(action, SetAction::Create { .. } | SetAction::Adopt { .. }));
+            if !self.apply(&plan) && !self.pods() {
+                return;
+            }
+        }
+        panic!("does not come to rest: {:#?}", self.status());
     }
 
     fn sizes(&self) -> (i32, i32) {
