@@ -183,11 +183,10 @@ impl NotRecorded {
     /// Whether it may succeed when it is tried again.
     fn is_transient(&self) -> bool {
         match self {
-            Self::NoAnswer => true,
             Self::Api(kube::Error::Api(status)) => matches!(status.code, 408 | 409 | 429 | 500..),
             Self::Api(kube::Error::SerdeError(_) | kube::Error::BuildRequest(_)) => false,
             // No answer: the connection, a proxy or the credentials failed.
-            Self::Api(_) => true,
+            Self::Api(_) | Self::NoAnswer => true,
         }
     }
 }
