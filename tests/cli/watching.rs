@@ -94,7 +94,7 @@ async fn a_watch_goes_on_until_it_is_ended() {
     assert!(lines.next_line().await.unwrap().is_some(), "it shows the tree first");
     let id = child.id().unwrap().to_string();
     // Not INT: where tests run in the background of a script it is ignored, by programs that they start as well.
-    let sent = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -s TERM {id}")]).status().unwrap();
     assert!(sent.success());
     let ended = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("it ends").unwrap();
     assert_eq!(ended.signal(), Some(15), "as shells expect of a program that was ended");
