@@ -12,6 +12,7 @@ use super::conditions::Facts;
 use super::event;
 use super::observed::{Attempt, ReplicaSet, Setback};
 use super::revision::NewSet;
+use super::step;
 use crate::crd::{CanaryStrategy, ConditionType, RolloutCondition, RolloutStatus, StepAction};
 
 /// The plan for a rollout that uses fields that are not acted on yet: a warning, a blocker, and no write at all.
@@ -117,8 +118,7 @@ fn paused(facts: &Facts<'_>, status: &RolloutStatus, canary: &CanaryStrategy) ->
     let began = facts.stance.step_pause()?.start_time.instant();
     let Some(StepAction::Pause(pause)) = facts.stance.action(canary) else { return None };
     let seconds = pause.duration_seconds().ok().flatten();
-    let ends: Option<Timestamp> =
-        seconds.and_then(|seconds| began.checked_add(jiff::SignedDuration::from_secs(seconds.into())).ok());
+    let ends = step::end_of(pause, began);
     let (index, steps) = (facts.stance.step.unwrap_or(0), canary.steps().len());
     Some(Blocker {
         reason: BlockerReason::PauseStep,

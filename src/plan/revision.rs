@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::observed::{Observed, ReplicaSet};
+use super::observed::{Attempt, Observed, ReplicaSet, Setback};
 use crate::crd::{ConditionStatus, ConditionType, RolloutStatus, keys};
 use crate::hash::{self, HashError};
 use crate::pod_template::{self, Sameness, UnknownFields};
@@ -187,12 +187,15 @@ pub fn collision_count(seen: &Observed) -> Option<i32> {
 
 /// Whether the name that the recorded collision count leads to turned out to be taken.
 fn collides(seen: &Observed, status: &RolloutStatus) -> bool {
+    let is_taken = |setback: &Setback| matches!(setback.attempt, Attempt::Collide(_));
+    if !seen.setbacks.iter().any(is_taken) {
+        // Nearly always: the template need not be hashed then.
+        return false;
+    }
     let template = seen.rollout.spec.template.as_ref().unwrap_or(&Value::Null);
     let Ok(hash) = hash::effective_template_hash(template, status.collision_count) else { return false };
     let name = set_name(seen, &hash.to_string());
-    seen.setbacks
-        .iter()
-        .any(|setback| matches!(&setback.attempt, super::Attempt::Collide(taken) if *taken == name))
+    seen.setbacks.iter().any(|setback| matches!(&setback.attempt, Attempt::Collide(taken) if *taken == name))
 }
 
 /// Whether a set was made from `template`, whatever its hash says.

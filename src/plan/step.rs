@@ -159,7 +159,8 @@ fn pass_pause(progress: &mut Progress, pause: &RolloutPause, sizing: &Sizing, no
 }
 
 /// When a pause that began then is over; `None` when only somebody can end it.
-fn end_of(pause: &RolloutPause, began: Timestamp) -> Option<Timestamp> {
+#[must_use]
+pub(super) fn end_of(pause: &RolloutPause, began: Timestamp) -> Option<Timestamp> {
     let seconds = pause.duration_seconds().ok()??;
     began.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()
 }

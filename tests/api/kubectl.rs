@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use v1::applied_object::Outcome;
 
+use crate::tools;
 use crate::world::World;
 
 /// How long one run of kubectl may take; real time, on a machine that is shared.
@@ -59,11 +60,7 @@ struct Kubectl {
 impl Kubectl {
     /// `None` where there is no kubectl.
     async fn start() -> Option<Self> {
-        let version =
-            Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status().await;
-        if let Err(error) = version {
-            assert!(std::env::var_os("ROLLOUTD_REQUIRE_TOOLS").is_none(), "kubectl: {error}");
-            println!("skipped: kubectl is not on the PATH");
+        if !tools::has_kubectl() {
             return None;
         }
         let world = World::new().await;

@@ -9,6 +9,8 @@
 
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
+#[path = "../support/tools.rs"]
+mod tools;
 
 mod apply;
 mod apply_refused;

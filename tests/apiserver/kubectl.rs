@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{DEADLINE, create, gizmo, gizmo_definition, gizmos, pod};
+use crate::tools;
 
 /// A served API and a kubectl that knows nothing else.
 struct Kubectl {
@@ -44,11 +45,7 @@ struct Said {
 impl Kubectl {
     /// `None` where there is no kubectl.
     async fn start() -> Option<Self> {
-        let version =
-            Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status().await;
-        if let Err(error) = version {
-            assert!(std::env::var_os("ROLLOUTD_REQUIRE_TOOLS").is_none(), "kubectl: {error}");
-            println!("skipped: kubectl is not on the PATH");
+        if !tools::has_kubectl() {
             return None;
         }
         let server = ApiServer::new(Config::new(Clock::wall()));

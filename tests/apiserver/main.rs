@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+#[path = "../support/tools.rs"]
+mod tools;
+
 mod custom;
 mod deletion;
 mod hooks;

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::process::{Dev, fails, has_grpcurl, succeeds};
+use crate::process::{Dev, fails, succeeds};
+use crate::tools::has_grpcurl;
 
 fn grpcurl(dev: &Dev, flags: &[&str], what: &[&str]) -> Command {
     let mut command = Command::new("grpcurl");

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{Dev, has_kubectl, until};
+use crate::process::{Dev, until};
+use crate::tools::has_kubectl;
 
 fn rollout(dev: &Dev) -> Value {
     serde_json::from_str(&dev.kubectl(&["get", "rollout", "web", "-o", "json"])).expect("kubectl prints JSON")

@@ -8,6 +8,8 @@
 
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
+#[path = "../support/tools.rs"]
+mod tools;
 
 mod demo;
 mod flags;

@@ -144,27 +144,6 @@ fn printed(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// Whether a tool is there. Where it must be, its absence fails.
-pub fn has(tool: &str, version: &[&str]) -> bool {
-    let found = Command::new(tool).args(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    match found {
-        Ok(_) => true,
-        Err(error) => {
-            assert!(std::env::var_os("ROLLOUTD_REQUIRE_TOOLS").is_none(), "{tool}: {error}");
-            println!("skipped: {tool} is not on the PATH");
-            false
-        }
-    }
-}
-
-pub fn has_kubectl() -> bool {
-    has("kubectl", &["version", "--client"])
-}
-
-pub fn has_grpcurl() -> bool {
-    has("grpcurl", &["-version"])
-}
-
 /// PATH with the folder of our own programs in front.
 pub fn path_with_programs() -> std::ffi::OsString {
     let folder = Path::new(ROLLOUTD).parent().expect("programs lie in a folder");

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Dev, has_grpcurl, has_kubectl, path_with_programs, succeeds};
+use crate::process::{Dev, path_with_programs, succeeds};
+use crate::tools::{has_grpcurl, has_kubectl};
 
 /// The block of shell lines that a comment marks.
 fn block(mark: &str) -> String {
