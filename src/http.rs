@@ -23,7 +23,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Names what this process lacks to serve; empty when it is ready.
-pub type Missing = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+pub type Missing = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// `/healthz` (also `/livez`) and `/readyz`.
 pub fn probes(missing: Missing) -> Router {
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn liveness_does_not_depend_on_what_is_missing() {
-        let router = probes(Arc::new(|| vec!["the API server does not answer"]));
+        let router = probes(Arc::new(|| vec!["the API server does not answer".to_owned()]));
         for path in ["/healthz", "/livez"] {
             let (status, _, body) = ask(router.clone(), path).await;
             assert_eq!((status, body.as_str()), (StatusCode::OK, "ok"));
@@ -92,7 +92,8 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_names_all_that_is_missing() {
-        let (status, _, body) = ask(probes(Arc::new(|| vec!["this", "and that"])), "/readyz").await;
+        let (status, _, body) =
+            ask(probes(Arc::new(|| vec!["this".to_owned(), "and that".to_owned()])), "/readyz").await;
         assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "this\nand that"));
         let (status, _, body) = ask(probes(Arc::new(Vec::new)), "/readyz").await;
         assert_eq!((status, body.as_str()), (StatusCode::OK, "ok"));

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::crd::keys;
 use crate::lease::{self, Leadership};
-use crate::store::{PodRecord, RolloutRecord, Scope, SetRecord, Store, reflect};
+use crate::store::{PodRecord, RolloutRecord, Scope, ServiceRecord, SetRecord, Store, reflect};
 use crate::telemetry::Metrics;
 use crate::worker::Workers;
 
@@ -106,7 +106,23 @@ pub struct Options {
     /// Who may write.
     pub election: Election,
     /// How many rollouts are written to at the same time.
-    pub threads: usize,
+    pub threads: Threads,
+}
+
+/// How many rollouts are written to at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// Rollouts, their ReplicaSets and pods (`--rollout-threads`).
+    pub rollouts: usize,
+    /// Services (`--service-threads`).
+    pub services: usize,
+}
+
+impl Default for Threads {
+    /// Argo Rollouts' defaults (contract A10).
+    fn default() -> Self {
+        Self { rollouts: 10, services: 10 }
+    }
 }
 
 /// A control plane that runs.
@@ -136,8 +152,9 @@ impl ControlPlane {
             event_client: connect.client(Part::Events),
             clock: options.clock.clone(),
             metrics: options.metrics.clone(),
-            rollout_limit: options.threads.max(1),
-            set_limit: options.threads.max(1),
+            rollout_limit: options.threads.rollouts.max(1),
+            set_limit: options.threads.rollouts.max(1),
+            service_limit: options.threads.services.max(1),
         };
         let workers = (options.reconcile == Reconcile::All).then_some(workers);
         let lead = lead(workers, Arc::clone(&store), leadership.clone(), stop.clone());
@@ -187,6 +204,7 @@ fn watch_all(
 ) {
     let rollouts =
         Scope { namespace: options.namespace.clone(), labels: rollout_selector(&options.instance_id) };
+    let services = Scope { namespace: options.namespace.clone(), labels: String::new() };
     let children = Scope { namespace: options.namespace.clone(), labels: keys::POD_TEMPLATE_HASH.to_owned() };
     let watching = stop.clone().run_until_cancelled_owned({
         let store = Arc::clone(store);
@@ -195,6 +213,7 @@ fn watch_all(
                 reflect::<RolloutRecord>(Arc::clone(&store), client.clone(), rollouts),
                 reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
                 reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),
+                reflect::<ServiceRecord>(Arc::clone(&store), client.clone(), services),
                 store.reach.probe(client),
             )
         }

@@ -193,23 +193,16 @@ impl Api {
 
 /// The caches that have not listed yet, and whether the API server is away: what `/readyz` names. Empty when all is well.
 #[must_use]
-pub fn missing(store: &Store) -> Vec<&'static str> {
-    [
-        (store.rollouts.has_listed(), "rollouts have not been listed yet"),
-        (store.sets.has_listed(), "ReplicaSets have not been listed yet"),
-        (store.pods.has_listed(), "pods have not been listed yet"),
-        (store.reach.is_reachable(), "the API server does not answer"),
-    ]
-    .into_iter()
-    .filter_map(|(is_well, what)| (!is_well).then_some(what))
-    .collect()
+pub fn missing(store: &Store) -> Vec<String> {
+    let unlisted = store.unlisted().into_iter().map(|kind| format!("{kind} have not been listed yet"));
+    let is_away = !store.reach.is_reachable();
+    unlisted.chain(is_away.then(|| "the API server does not answer".to_owned())).collect()
 }
 
 impl Context {
     /// Refuses to answer from caches that have not seen everything yet: what they lack would seem not to exist.
     fn require_ready(&self) -> Result<(), Error> {
-        let store = &self.store;
-        if store.rollouts.has_listed() && store.sets.has_listed() && store.pods.has_listed() {
+        if self.store.unlisted().is_empty() {
             return Ok(());
         }
         let message = "this server has not seen the whole cluster yet; try again in a moment";

@@ -60,7 +60,7 @@ pub use routing::{
 pub use spec::{
     AnalysisRunStrategy, DEFAULT_PROGRESS_DEADLINE_SECONDS, DEFAULT_REPLICAS, DEFAULT_REVISION_HISTORY_LIMIT,
     DEFAULT_RUN_HISTORY_LIMIT, ObjectRef, RollbackWindowSpec, RolloutSpec, RolloutStrategy, ScaleDown,
-    Strategy,
+    ServiceName, Strategy,
 };
 pub use status::{
     AlbStatus, AnalysisPhase, AwsResourceRef, BlueGreenStatus, CanaryStatus, CompletionStatus,

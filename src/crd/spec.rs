@@ -145,6 +145,48 @@ pub enum Strategy<'a> {
     Canary(&'a CanaryStrategy),
 }
 
+/// A Service that a strategy names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceName<'a> {
+    /// The fields on the way to it within spec.strategy.
+    pub path: &'static [&'static str],
+    /// The Service's name; never empty.
+    pub name: &'a str,
+}
+
+impl<'a> Strategy<'a> {
+    /// The Services that it names and whose selectors it decides.
+    #[must_use]
+    pub fn services(self) -> Vec<ServiceName<'a>> {
+        const ACTIVE: &[&str] = &["blueGreen", "activeService"];
+        const PREVIEW: &[&str] = &["blueGreen", "previewService"];
+        const STABLE: &[&str] = &["canary", "stableService"];
+        const CANARY: &[&str] = &["canary", "canaryService"];
+        const PING: &[&str] = &["canary", "pingPong", "pingService"];
+        const PONG: &[&str] = &["canary", "pingPong", "pongService"];
+        let named = match self {
+            Self::BlueGreen(blue_green) => vec![
+                (ACTIVE, Some(blue_green.active_service.as_str())),
+                (PREVIEW, blue_green.preview_service.as_deref()),
+            ],
+            Self::Canary(canary) => {
+                let ping_pong = canary.ping_pong.as_ref();
+                vec![
+                    (STABLE, canary.stable_service.as_deref()),
+                    (CANARY, canary.canary_service.as_deref()),
+                    (PING, ping_pong.map(|services| services.ping_service.as_str())),
+                    (PONG, ping_pong.map(|services| services.pong_service.as_str())),
+                ]
+            }
+        };
+        let given = named.into_iter().filter_map(|(path, name)| {
+            let name = name.filter(|name| !name.is_empty())?;
+            Some(ServiceName { path, name })
+        });
+        given.collect()
+    }
+}
+
 /// How a new version replaces the old one: one of the two.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::lease;
 use crate::serve::process::Process;
-use crate::serve::{self, Election, Options, Reconcile};
+use crate::serve::{self, Election, Options, Reconcile, Threads};
 use crate::telemetry::{Metrics, logs};
 use cluster::Cluster;
 
@@ -116,7 +116,7 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
         namespace: None,
         reconcile: Reconcile::All,
         election: Election::Lease(lease),
-        threads: 10,
+        threads: Threads::default(),
     };
     let process = Process::start(&cluster, &options, cluster.url().to_owned());
     process.serve_api(listener);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::blocker::Blocker;
+use super::duration::Ended;
 use super::event::Event;
 
 /// All that is to be done about a rollout now.
@@ -20,6 +21,10 @@ pub struct Plan {
     pub rollout: RolloutPart,
     /// Writes to its ReplicaSets, at most one for each.
     pub sets: Vec<SetAction>,
+    /// Writes to Services, at most one for each.
+    pub services: Vec<ServiceAction>,
+    /// Pods to evict, in order.
+    pub evictions: Vec<Eviction>,
     /// Why it does not advance further by itself; empty when all is done.
     pub blockers: Vec<Blocker>,
     /// Events that belong to no write, and so are repeated by every plan while they hold.
@@ -37,6 +42,8 @@ pub struct Basis {
     pub rollout: Version,
     /// ReplicaSets, by name.
     pub sets: BTreeMap<String, Version>,
+    /// Services, by name.
+    pub services: BTreeMap<String, Version>,
 }
 
 /// A version of an object.
@@ -57,6 +64,8 @@ pub struct RolloutPart {
     pub status: Option<Write>,
     /// How soon the status is to be written.
     pub urgency: Urgency,
+    /// The update that ended with this status.
+    pub ended: Option<Ended>,
 }
 
 /// A JSON merge patch without its precondition, and the events that are recorded once it succeeded.
@@ -131,9 +140,32 @@ impl SetAction {
     }
 }
 
+/// A write to a Service: a JSON merge patch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceAction {
+    /// Its name.
+    pub name: String,
+    /// The version that was decided on.
+    pub version: Version,
+    /// The patch.
+    pub write: Write,
+}
+
+/// A pod that is to be evicted, as far as PodDisruptionBudgets permit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eviction {
+    /// Its name.
+    pub pod: String,
+    /// Its uid: another pod of this name is not meant.
+    pub uid: String,
+}
+
 /// What the planner must ask the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
+    /// Whether these Services exist, which the cache does not show: one that was created just now is no reason to call the spec
+    /// invalid.
+    Services(Vec<String>),
     /// How spec.template looks with the server's defaults: whether an existing set has it cannot be told without.
     DefaultedTemplate,
 }

@@ -30,6 +30,10 @@ pub enum Object {
     Rollout,
     /// A ReplicaSet, by name.
     ReplicaSet(String),
+    /// A Service, by name.
+    Service(String),
+    /// A pod, by name.
+    Pod(String),
 }
 
 /// What kind of wait it is.
@@ -59,4 +63,10 @@ pub enum BlockerReason {
     MalformedObject,
     /// ReplicaSets are being created, resized or deleted.
     Scaling,
+    /// A blue-green update waits for its promotion.
+    BlueGreenPause,
+    /// A Service is to select another version.
+    ServiceSwitch,
+    /// Pods are being restarted.
+    Restarting,
 }

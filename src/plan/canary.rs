@@ -10,6 +10,7 @@ use super::replicas::{
     Counts, Limits, Size, Sizes, WayOut, next_counts, next_older, share_for_weight, way_out,
 };
 use super::revision::Revisions;
+use super::sizing::{Deadlines, Sizing};
 use super::stance::Stance;
 use crate::crd::{CanaryStrategy, ConditionType, Rounding};
 
@@ -18,28 +19,6 @@ const MAX_WEIGHT: i32 = 100;
 /// How long stable pods that are not available keep their places when nothing else can move: long enough for pods that are
 /// only starting, short beside what people wait for.
 const PLACES_KEPT: SignedDuration = SignedDuration::from_secs(10);
-
-/// The sizes that sets are to have next, and what they say about the step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sizing {
-    /// The new set's size (also where it does not exist yet).
-    pub new: i32,
-    /// The stable set's size, where it is apart from the new one.
-    pub stable: i32,
-    /// Sizes of the other sets, in the order of [`Revisions::others`].
-    pub others: Vec<i32>,
-    /// The share aimed at.
-    pub wanted: Counts,
-    /// Whether the new set grows into places that the stable set gives up in the same plan.
-    pub swaps: bool,
-    /// When the stable set is to give up its places, if nothing moves until then.
-    pub swaps_at: Option<Timestamp>,
-    /// Whether any set that exists is to change its size now.
-    pub changes: bool,
-    /// Whether the weight of the step has been reached: all sizes are as wanted, the new pods are available, the
-    /// stable ones exist, older ones are gone (contract 4.5 AtDesiredReplicaCounts).
-    pub reached: bool,
-}
 
 /// The limits of a canary (contract 4.5 «Fenceposts»).
 #[must_use]
@@ -66,18 +45,13 @@ pub fn sizing(
     if !seen.rollout.spec.paused() {
         let wanted = share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge);
         let swaps_at = places_kept_until(seen);
-        return toward(limits, wanted, sizes, revisions).unless_stuck(limits, sizes, swaps_at, now);
+        return unless_stuck(toward(limits, wanted, sizes, revisions), limits, sizes, swaps_at, now);
     }
-    match is_resized(seen, revisions) {
+    let held = match is_resized(seen, revisions) {
         true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
         false => unchanged(limits, weight, sizes, revisions),
-    }
-}
-
-/// The size that a new set is created with: that of its first decision.
-#[must_use]
-pub fn first_size(sizing: &Sizing, seen: &Observed) -> i32 {
-    if seen.rollout.spec.paused() { 0 } else { sizing.new }
+    };
+    Sizing { first: 0, ..held }
 }
 
 /// A sum that stays within what replicas can be, whatever others wrote.
@@ -104,32 +78,38 @@ fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_
     let changes = next != now || others_change;
     Sizing {
         new: next.new,
+        first: next.new,
         stable: next.stable,
+        deadlines: Deadlines::none(others.len()),
         others,
         wanted,
         swaps: false,
-        swaps_at: None,
+        wake_at: None,
         changes,
         reached: !changes && reached(revisions),
     }
 }
 
-impl Sizing {
-    /// Takes the way out where nothing moves and nothing ever would.
-    fn unless_stuck(self, limits: Limits, sizes: Sizes, swaps_at: Option<Timestamp>, now: Timestamp) -> Self {
-        if self.changes {
-            return self;
+/// Takes the way out where nothing moves and nothing ever would.
+fn unless_stuck(
+    sizing: Sizing,
+    limits: Limits,
+    sizes: Sizes,
+    swaps_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Sizing {
+    if sizing.changes {
+        return sizing;
+    }
+    match way_out(limits, sizing.wanted, sizes) {
+        None => sizing,
+        Some(WayOut::ShedNew(Counts { new, stable })) => {
+            Sizing { new, stable, changes: true, reached: false, ..sizing }
         }
-        match way_out(limits, self.wanted, sizes) {
-            None => self,
-            Some(WayOut::ShedNew(Counts { new, stable })) => {
-                Self { new, stable, changes: true, reached: false, ..self }
-            }
-            Some(WayOut::Swap(Counts { new, stable })) if swaps_at.is_some_and(|at| at <= now) => {
-                Self { new, stable, swaps: true, changes: true, reached: false, ..self }
-            }
-            Some(WayOut::Swap(_)) => Self { swaps_at, ..self },
+        Some(WayOut::Swap(Counts { new, stable })) if swaps_at.is_some_and(|at| at <= now) => {
+            Sizing { new, stable, swaps: true, changes: true, reached: false, ..sizing }
         }
+        Some(WayOut::Swap(_)) => Sizing { wake_at: swaps_at, ..sizing },
     }
 }
 
@@ -143,11 +123,13 @@ fn places_kept_until(seen: &Observed) -> Option<Timestamp> {
 fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_>) -> Sizing {
     Sizing {
         new: spec(sizes.new),
+        first: spec(sizes.new),
         stable: spec(sizes.stable),
         others: revisions.others.iter().map(|set| set.replicas).collect(),
+        deadlines: Deadlines::none(revisions.others.len()),
         wanted: share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge),
         swaps: false,
-        swaps_at: None,
+        wake_at: None,
         changes: false,
         reached: false,
     }

@@ -6,13 +6,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::blue_green;
 use super::event::{self, Event};
-use super::observed::{Attempt, Observed, Setback};
+use super::observed::{Attempt, Observed, ReplicaSet, Setback};
 use super::revision::{NewSet, Revisions};
 use super::stance::{Stance, step_count};
 use super::status::Counts;
 use crate::crd::{
-    ConditionStatus, ConditionType, Extra, RolloutCondition, RolloutStatus, StepAction, Strategy, Time,
+    ConditionStatus, ConditionType, Extra, RolloutCondition, RolloutStatus, StepAction, Strategy, Time, keys,
 };
 
 /// What conditions are computed from.
@@ -21,10 +22,12 @@ pub(super) struct Facts<'a> {
     pub seen: &'a Observed,
     /// The sets by what they are.
     pub revisions: &'a Revisions<'a>,
+    /// How a new version takes over.
+    pub strategy: Strategy<'a>,
     /// Where the update stands now.
     pub stance: &'a Stance,
     /// Pods.
-    pub counts: Counts,
+    pub counts: Counts<'a>,
     /// The new status without conditions.
     pub status: &'a RolloutStatus,
     /// The present.
@@ -82,20 +85,36 @@ impl Facts<'_> {
         self.stance.is_promoted(self.revisions)
     }
 
-    /// All wanted pods are of the newest version, which is stable, and there are no others (`RolloutHealthy`).
-    fn is_healthy(&self) -> bool {
+    /// All wanted pods are of the newest version, which serves, and of a canary there are no others (`RolloutHealthy`).
+    pub(super) fn is_healthy(&self) -> bool {
         let replicas = self.seen.rollout.spec.replicas();
-        let steps = step_count(self.seen);
-        let all = [self.counts.updated, self.counts.available, self.counts.replicas];
-        all.into_iter().all(|count| count == replicas)
-            && (steps == 0 || self.stance.step == Some(steps))
-            && self.is_promoted()
+        let is_whole = self.counts.updated == replicas && self.counts.available == replicas;
+        let is_through = match self.strategy {
+            Strategy::Canary(_) => {
+                let steps = step_count(self.seen);
+                let done = steps == 0 || self.stance.step == Some(steps);
+                done && self.is_promoted() && self.counts.replicas == replicas
+            }
+            Strategy::BlueGreen(strategy) => {
+                let services = [Some(strategy.active_service.as_str()), strategy.preview_service.as_deref()];
+                let named = services.into_iter().flatten().filter(|name| !name.is_empty());
+                let selects = |service: &str| blue_green::selected(self.seen, service) == self.revisions.hash;
+                self.is_promoted() && named.into_iter().all(selects)
+            }
+        };
+        is_whole && is_through
     }
 
-    /// Steps that take as long as they take do not count against the deadline (contract 4.8).
+    /// Waits that take as long as they take do not count against the deadline (contract 4.8).
     fn waits_without_end(&self) -> bool {
-        let Ok(Strategy::Canary(canary)) = self.seen.rollout.spec.strategy() else { return self.is_paused() };
-        self.is_paused() || matches!(self.stance.action(canary), Some(StepAction::Pause(_)))
+        let is_pausing = match self.strategy {
+            Strategy::Canary(canary) => {
+                matches!(self.stance.action(canary), Some(StepAction::Pause(_)))
+            }
+            Strategy::BlueGreen(_) => false,
+        };
+        let stays = |set: &&ReplicaSet| set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE);
+        self.is_paused() || is_pausing || self.revisions.others.iter().any(stays)
     }
 
     /// Whether this status shows progress over the one before (`RolloutProgressing`).
@@ -353,14 +372,25 @@ fn describe(setback: &Setback) -> Option<String> {
     match &setback.attempt {
         Attempt::Change(name) => Some(format!("changing ReplicaSet {name:?}: {message}")),
         Attempt::Delete(name) => Some(format!("deleting ReplicaSet {name:?}: {message}")),
-        // A creation has a reason of its own, a collision is resolved by the next creation, and the rollout's own
-        // status cannot say that it cannot be written.
-        Attempt::Create(_) | Attempt::Collide(_) | Attempt::Rollout => None,
+        Attempt::Service(name) => Some(format!("changing Service {name:?}: {message}")),
+        // A creation has a reason of its own, a collision is resolved by the next creation, the rollout's own status cannot say that it
+        // cannot be written, and a disruption budget that asks for patience is no error.
+        Attempt::Create(_) | Attempt::Collide(_) | Attempt::Rollout | Attempt::Evict(_) => None,
     }
 }
 
 fn available(list: &mut List, facts: &Facts<'_>) {
-    let (status, message) = if facts.counts.available >= facts.seen.rollout.spec.replicas() {
+    let replicas = facts.seen.rollout.spec.replicas();
+    let is_available = match facts.strategy {
+        Strategy::Canary(_) => facts.counts.available >= replicas,
+        // The active set is to be whole.
+        Strategy::BlueGreen(strategy) => {
+            let active = blue_green::selected(facts.seen, &strategy.active_service);
+            let set = facts.revisions.all().find(|set| !active.is_empty() && set.hash() == active);
+            set.is_some_and(|set| set.replicas == replicas && set.status.available == replicas)
+        }
+    };
+    let (status, message) = if is_available {
         (ConditionStatus::True, "Rollout has minimum availability")
     } else {
         (ConditionStatus::False, "Rollout does not have minimum availability")

@@ -69,6 +69,12 @@ pub fn scaling_replica_set(name: &str, revision: i64, from: i32, to: i32) -> Eve
     )
 }
 
+/// A Service selects another version; an empty hash is none.
+#[must_use]
+pub fn switch_service(name: &str, from: &str, to: &str) -> Event {
+    normal("SwitchService", format!("Switched selector for service '{name}' from '{from}' to '{to}'"))
+}
+
 /// An update began.
 #[must_use]
 pub fn not_completed(revision: i64, hash: &str) -> Event {

@@ -5,15 +5,19 @@
 
 use jiff::Timestamp;
 
-use super::action::Plan;
+use super::action::{Plan, ServiceAction};
 use super::blocker::{Blocker, BlockerReason, Object};
-use super::canary::Sizing;
+use super::blue_green;
 use super::conditions::Facts;
 use super::event;
 use super::observed::{Attempt, ReplicaSet, Setback};
+use super::restart::Restart;
 use super::revision::NewSet;
+use super::sizing::Sizing;
 use super::step;
-use crate::crd::{CanaryStrategy, ConditionType, RolloutCondition, RolloutStatus, StepAction};
+use crate::crd::{
+    BlueGreenStrategy, CanaryStrategy, ConditionType, RolloutCondition, RolloutStatus, StepAction, Strategy,
+};
 
 /// The plan for a rollout that uses fields that are not acted on yet: a warning, a blocker, and no write at all.
 #[must_use]
@@ -51,25 +55,36 @@ pub(super) fn invalid_spec(message: &str, status: &RolloutStatus) -> Blocker {
     }
 }
 
+/// What a plan moves.
+#[derive(Clone, Copy)]
+pub(super) struct Moves<'a> {
+    /// ReplicaSets.
+    pub sizing: &'a Sizing,
+    /// Services.
+    pub services: &'a [ServiceAction],
+    /// Pods.
+    pub restart: &'a Restart,
+}
+
 /// The blockers of a rollout, by the status that the plan leads to.
 #[must_use]
-pub(super) fn blockers(
-    facts: &Facts<'_>,
-    status: &RolloutStatus,
-    sizing: &Sizing,
-    canary: &CanaryStrategy,
-) -> Vec<Blocker> {
+pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'_>) -> Vec<Blocker> {
     let mut blockers: Vec<Blocker> = facts.seen.setbacks.iter().map(refused).collect();
     blockers.extend(aborted(facts, status));
-    blockers.extend(paused(facts, status, canary));
+    blockers.extend(paused(facts, status));
     blockers.extend(timed_out(facts, status));
     blockers.extend(facts.revisions.all().filter_map(failing));
-    blockers.extend(moving(facts, sizing));
+    blockers.extend(moving(facts, moves.sizing));
     if !facts.stance.is_aborted() {
         blockers.extend(facts.revisions.new_set().and_then(not_available));
     }
     blockers.extend(facts.revisions.stable_apart().and_then(not_settled));
-    blockers.extend(facts.revisions.others.iter().filter_map(|set| not_gone(set)));
+    if matches!(facts.strategy, Strategy::Canary(_)) {
+        // Of a blue-green rollout they stay up for a while, and nothing waits for them.
+        blockers.extend(facts.revisions.others.iter().filter_map(|set| not_gone(set)));
+    }
+    blockers.extend(moves.services.iter().map(switching));
+    blockers.extend(restarting(facts, moves.restart));
     blockers
 }
 
@@ -78,10 +93,15 @@ fn refused(setback: &Setback) -> Blocker {
         Attempt::Create(name) | Attempt::Collide(name) => (Object::ReplicaSet(name.clone()), "created"),
         Attempt::Change(name) => (Object::ReplicaSet(name.clone()), "changed"),
         Attempt::Delete(name) => (Object::ReplicaSet(name.clone()), "deleted"),
+        Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
+        Attempt::Evict(pod) => (Object::Pod(pod.clone()), "evicted"),
         Attempt::Rollout => (Object::Rollout, "changed"),
     };
     Blocker {
-        reason: BlockerReason::WriteRefused,
+        reason: match setback.attempt {
+            Attempt::Evict(_) => BlockerReason::Restarting,
+            _ => BlockerReason::WriteRefused,
+        },
         object,
         condition: what.to_owned(),
         since: Some(setback.since),
@@ -103,7 +123,7 @@ fn aborted(facts: &Facts<'_>, status: &RolloutStatus) -> Option<Blocker> {
     })
 }
 
-fn paused(facts: &Facts<'_>, status: &RolloutStatus, canary: &CanaryStrategy) -> Option<Blocker> {
+fn paused(facts: &Facts<'_>, status: &RolloutStatus) -> Option<Blocker> {
     if facts.seen.rollout.spec.paused() {
         return Some(Blocker {
             reason: BlockerReason::PausedBySpec,
@@ -115,6 +135,38 @@ fn paused(facts: &Facts<'_>, status: &RolloutStatus, canary: &CanaryStrategy) ->
             next_at: None,
         });
     }
+    match facts.strategy {
+        Strategy::Canary(canary) => paused_by_step(facts, canary),
+        Strategy::BlueGreen(strategy) => awaits_promotion(facts, strategy),
+    }
+}
+
+fn awaits_promotion(facts: &Facts<'_>, strategy: &BlueGreenStrategy) -> Option<Blocker> {
+    let began = facts.stance.blue_green_pause()?.start_time.instant();
+    let service = &strategy.active_service;
+    let (active, new) = (blue_green::selected(facts.seen, service), &facts.revisions.hash);
+    let ends = blue_green::end_of_pause(strategy, began);
+    Some(Blocker {
+        reason: BlockerReason::BlueGreenPause,
+        object: Object::Rollout,
+        condition: format!("status.blueGreen.activeSelector {active}/{new}"),
+        since: Some(began),
+        message: match ends {
+            Some(_) => {
+                let seconds = strategy.auto_promotion_seconds();
+                format!("the new version is up and is promoted by itself after {seconds}s")
+            }
+            None => "the new version is up and waits until somebody promotes it".to_owned(),
+        },
+        next: match ends {
+            Some(_) => format!("Service {service:?} is switched to it"),
+            None => "promote it".to_owned(),
+        },
+        next_at: ends,
+    })
+}
+
+fn paused_by_step(facts: &Facts<'_>, canary: &CanaryStrategy) -> Option<Blocker> {
     let began = facts.stance.step_pause()?.start_time.instant();
     let Some(StepAction::Pause(pause)) = facts.stance.action(canary) else { return None };
     let seconds = pause.duration_seconds().ok().flatten();
@@ -131,6 +183,49 @@ fn paused(facts: &Facts<'_>, status: &RolloutStatus, canary: &CanaryStrategy) ->
         },
         next: if ends.is_some() { "the next step runs" } else { "promote it" }.to_owned(),
         next_at: ends,
+    })
+}
+
+fn switching(action: &ServiceAction) -> Blocker {
+    let hash = action
+        .write
+        .patch
+        .pointer("/spec/selector")
+        .and_then(|labels| labels.get(crate::crd::keys::POD_TEMPLATE_HASH)?.as_str());
+    let message = match hash {
+        Some(hash) => format!("Service {:?} is to select {hash}", action.name),
+        None => format!("Service {:?} gets its own selector back", action.name),
+    };
+    Blocker {
+        reason: BlockerReason::ServiceSwitch,
+        object: Object::Service(action.name.clone()),
+        condition: format!("spec.selector {}", hash.unwrap_or("its own")),
+        since: None,
+        message,
+        next: "its selector is written".to_owned(),
+        next_at: None,
+    }
+}
+
+fn restarting(facts: &Facts<'_>, restart: &Restart) -> Option<Blocker> {
+    let asked = facts.seen.rollout.spec.restart_at.as_ref().filter(|_| restart.is_pending)?;
+    let (older, pods) = (restart.older, restart.pods);
+    let is_to_come = asked.instant() > facts.now;
+    Some(Blocker {
+        reason: BlockerReason::Restarting,
+        object: Object::Rollout,
+        condition: format!("status.restartedAt {asked}"),
+        since: Some(asked.instant()).filter(|_| !is_to_come),
+        message: match is_to_come {
+            true => format!("pods created before {asked} are to be restarted then"),
+            false => format!("{older} of {pods} pods were created before {asked} and are being restarted"),
+        },
+        next: match is_to_come {
+            true => "the restart begins",
+            false => "they go as others become available",
+        }
+        .to_owned(),
+        next_at: restart.wake_at,
     })
 }
 

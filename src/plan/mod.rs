@@ -7,17 +7,23 @@
 
 mod action;
 mod blocker;
+mod blue_green;
 pub mod canary;
 mod conditions;
+mod duration;
 pub mod event;
 mod explain;
 mod metadata;
 mod observed;
 mod phase;
 pub mod replicas;
+pub mod restart;
 pub mod revision;
 mod rollout_part;
+mod scale_down;
+pub mod service;
 mod sets;
+pub mod sizing;
 pub mod stance;
 pub mod status;
 pub mod step;
@@ -25,19 +31,26 @@ pub mod unsupported;
 
 use jiff::Timestamp;
 
-pub use action::{Basis, Plan, Question, RolloutPart, SetAction, Urgency, Version, Write};
+pub use action::{
+    Basis, Eviction, Plan, Question, RolloutPart, ServiceAction, SetAction, Urgency, Version, Write,
+};
 pub use blocker::{Blocker, BlockerReason, Object};
+pub use duration::Ended;
 pub use event::{Event, Severity};
 pub use observed::{
-    Attempt, DefaultedTemplate, Observed, ReplicaSet, SetFailure, SetStatus, Setback, UNAVAILABLE,
+    Attempt, DefaultedTemplate, FieldPath, Observed, Pod, ReplicaSet, Service, SetFailure, SetStatus,
+    Setback, UNAVAILABLE,
 };
 
-use crate::crd::{CanaryStrategy, RolloutStatus, Strategy};
+use crate::crd::{RolloutStatus, Strategy};
 use crate::validate;
+use blue_green::BlueGreen;
 use conditions::Facts;
 use revision::{Revisions, Unclassified};
+use sizing::Sizing;
 use stance::Stance;
 use status::Counts;
+use step::Progress;
 
 /// Decides all that is to be done about a rollout now.
 #[must_use]
@@ -56,6 +69,9 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
     if let Some(first) = violations.first() {
         return invalid(seen, &first.to_string(), now);
     }
+    if let Some(plan) = missing_or_foreign_services(seen, now) {
+        return plan;
+    }
     let adoptions = sets::adoptions(seen);
     if adoptions.iter().any(|action| !was_refused(seen, action)) {
         return Plan { sets: adoptions, ..Plan::default() };
@@ -70,38 +86,102 @@ fn was_refused(seen: &Observed, action: &SetAction) -> bool {
     seen.setbacks.iter().any(|setback| setback.attempt == attempt)
 }
 
+/// The plan where Services that the strategy names are not there or not to be had. Before it is said that one is not there, it is looked
+/// for afresh: it may have been created just now.
+fn missing_or_foreign_services(seen: &Observed, now: Timestamp) -> Option<Plan> {
+    let violation = service::violations(seen).into_iter().next()?;
+    let unknown = service::unknown(seen);
+    if !unknown.is_empty() && !revision::is_known_invalid(seen) {
+        return Some(Plan { question: Some(Question::Services(unknown)), ..Plan::default() });
+    }
+    Some(invalid(seen, &violation.to_string(), now))
+}
+
 fn decide_with(seen: &Observed, now: Timestamp) -> Plan {
     match (revision::classify(seen), seen.rollout.spec.strategy()) {
-        (Ok(revisions), Ok(Strategy::Canary(canary))) => roll_out(seen, &revisions, canary, now),
+        (Ok(revisions), Ok(strategy)) => roll_out(seen, &revisions, strategy, now),
         (Err(Unclassified::NeedsDefaults), _) => {
             Plan { question: Some(Question::DefaultedTemplate), ..Plan::default() }
         }
         (Err(Unclassified::Malformed(error)), _) => invalid(seen, &error.to_string(), now),
-        // Both were turned away above: blue-green as unsupported, none or both as invalid.
-        (Ok(_), Ok(Strategy::BlueGreen(_)) | Err(_)) => Plan::default(),
+        // None or both were turned away above as invalid.
+        (Ok(_), Err(_)) => Plan::default(),
     }
 }
 
-fn roll_out(seen: &Observed, revisions: &Revisions<'_>, canary: &CanaryStrategy, now: Timestamp) -> Plan {
-    let stance = Stance::seen(seen, revisions);
-    let sizing = canary::sizing(seen, revisions, &stance, canary, now);
-    let progress = step::advance(seen, revisions, &stance, canary, now);
+/// What a strategy decides.
+struct Decision {
+    sizing: Sizing,
+    progress: Progress,
+    services: Vec<ServiceAction>,
+}
 
-    let counts = Counts::of(seen, revisions);
+impl Decision {
+    fn by(
+        strategy: Strategy<'_>,
+        seen: &Observed,
+        revisions: &Revisions<'_>,
+        stance: &Stance,
+        now: Timestamp,
+    ) -> Self {
+        match strategy {
+            Strategy::Canary(canary) => Self {
+                sizing: canary::sizing(seen, revisions, stance, canary, now),
+                progress: step::advance(seen, revisions, stance, canary, now),
+                services: Vec::new(),
+            },
+            Strategy::BlueGreen(strategy) => {
+                let update = BlueGreen { seen, revisions, strategy, now };
+                Self {
+                    sizing: update.sizing(stance),
+                    progress: update.advance(stance),
+                    services: update.services(stance),
+                }
+            }
+        }
+    }
+}
+
+fn roll_out(seen: &Observed, revisions: &Revisions<'_>, strategy: Strategy<'_>, now: Timestamp) -> Plan {
+    let stance = Stance::seen(seen, revisions);
+    let Decision { sizing, progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
+    let restart = restart::restart(seen, revisions, &stance, now);
+
+    let counts = Counts::of(seen, revisions, strategy);
     let status = status::derive(seen, revisions, &progress.stance, counts, now);
-    let facts = Facts { seen, revisions, stance: &progress.stance, counts, status: &status, now };
+    let status = RolloutStatus { restarted_at: restart.restarted_at.clone(), ..status };
+    let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
     let (conditions, turned) = conditions::conditions(&facts);
     let deadline = conditions::deadline(&facts, &conditions);
-    let status = with_conditions(seen, status.clone(), conditions);
+    let course = duration::Course {
+        seen,
+        revisions,
+        before: &stance,
+        after: &progress.stance,
+        is_healthy: facts.is_healthy(),
+        now,
+    };
+    let (duration, ended) = duration::duration(&course);
+    let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing);
     sets.extend(sets::beyond_limit(seen, revisions));
-    let blockers = explain::blockers(&facts, &status, &sizing, canary);
-    let wake_at = progress.wake_at.into_iter().chain(deadline).chain(sizing.swaps_at).min();
+    let services = [services, service::releases(seen)].concat();
+    let moves = explain::Moves { sizing: &sizing, services: &services, restart: &restart };
+    let blockers = explain::blockers(&facts, &status, moves);
+    let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at];
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
-    let notices = conditions::unsaid(&facts);
-    Plan { rollout, sets, blockers, notices, wake_at, ..Plan::default() }
+    Plan {
+        rollout: RolloutPart { ended, ..rollout },
+        sets,
+        services,
+        evictions: restart.evictions,
+        blockers,
+        notices: conditions::unsaid(&facts),
+        wake_at: wakes.into_iter().flatten().min(),
+        ..Plan::default()
+    }
 }
 
 /// The plan for a spec that is invalid: nothing but the status says so, and nothing else moves.
@@ -114,7 +194,8 @@ fn invalid(seen: &Observed, violation: &str, now: Timestamp) -> Plan {
     let status = with_conditions(seen, status, conditions::invalid_spec(before, &message, now));
     Plan {
         rollout: RolloutPart {
-            status: status::patch(before, &status).map(|patch| Write { patch, events: Vec::new() }),
+            status: status::patch(before, &status, &seen.pruned)
+                .map(|patch| Write { patch, events: Vec::new() }),
             ..RolloutPart::default()
         },
         blockers: vec![explain::invalid_spec(&message, &status)],
@@ -139,7 +220,12 @@ fn basis(seen: &Observed) -> Basis {
         resource_version: resource_version.clone().unwrap_or_default(),
     };
     let sets = seen.sets.iter().map(|set| (set.name.clone(), set.version()));
-    Basis { rollout: version(&metadata.uid, &metadata.resource_version), sets: sets.collect() }
+    let services = seen.services.iter().map(|service| (service.name.clone(), service.version()));
+    Basis {
+        rollout: version(&metadata.uid, &metadata.resource_version),
+        sets: sets.collect(),
+        services: services.collect(),
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //!
 //! Plain values of L0, built by [`crate::store`]. Nothing here decides anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::crd::{Rollout, keys};
+use crate::crd::{LabelSelector, Rollout, keys};
 
 /// A rollout and everything that is known about it.
 #[derive(Clone, Debug)]
@@ -23,6 +23,73 @@ pub struct Observed {
     pub defaulted: Option<DefaultedTemplate>,
     /// Writes of ours that were refused and have not succeeded since.
     pub setbacks: Vec<Setback>,
+    /// The Services that its strategy names, and those that say that it manages them.
+    pub services: Vec<Arc<Service>>,
+    /// Names of Services that a fresh look did not find (the answer to [`super::Question::Services`]).
+    pub absent_services: BTreeSet<String>,
+    /// The pods of its sets; empty unless a restart is asked for and not done ([`super::restart::is_asked_for`]).
+    pub pods: Vec<Pod>,
+    /// Fields of the status that the server pruned from a write of ours: they are neither compared nor sent.
+    pub pruned: Arc<BTreeSet<FieldPath>>,
+}
+
+/// The names on the way to a field, outermost first.
+pub type FieldPath = Vec<String>;
+
+impl Observed {
+    /// The Service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().map(Arc::as_ref).find(|service| service.name == name)
+    }
+}
+
+/// A Service, with the fields that plans read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Service {
+    /// metadata.name.
+    pub name: String,
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+    /// Whether metadata.deletionTimestamp is set.
+    pub terminating: bool,
+    /// spec.selector.
+    pub selector: BTreeMap<String, String>,
+    /// The rollout that says it manages it (contract 4.1).
+    pub managed_by: Option<String>,
+}
+
+impl Service {
+    /// The hash of the ReplicaSet that it selects; empty when it selects by other labels only.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        self.selector.get(keys::POD_TEMPLATE_HASH).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The version that a write to it is decided on.
+    #[must_use]
+    pub fn version(&self) -> super::Version {
+        super::Version { uid: self.uid.clone(), resource_version: self.resource_version.clone() }
+    }
+}
+
+/// A pod, with the fields that plans read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// metadata.name.
+    pub name: String,
+    /// metadata.uid.
+    pub uid: String,
+    /// The uid of the ReplicaSet that controls it.
+    pub set: String,
+    /// metadata.creationTimestamp.
+    pub created: Timestamp,
+    /// Whether metadata.deletionTimestamp is set.
+    pub terminating: bool,
+    /// Since when condition Ready is True; `None` while it is not.
+    pub ready_since: Option<Timestamp>,
 }
 
 /// A pod template as the API server would store it.
@@ -59,6 +126,8 @@ pub struct ReplicaSet {
     pub replicas: i32,
     /// spec.minReadySeconds.
     pub min_ready_seconds: i32,
+    /// spec.selector.
+    pub selector: LabelSelector,
     /// spec.template.
     pub template: Arc<Value>,
     /// status.
@@ -122,6 +191,20 @@ impl ReplicaSet {
         number.filter(|number| (0..MOST).contains(number)).unwrap_or(0)
     }
 
+    /// Whether it was made before another set: the older of two versions, whichever was rolled out last.
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        // Creation times tell seconds apart only.
+        (self.created, self.first_revision()) < (other.created, other.first_revision())
+    }
+
+    /// The revision number that it had at first.
+    fn first_revision(&self) -> i64 {
+        let history = self.annotations.get(keys::REVISION_HISTORY);
+        let first = history.and_then(|history| history.split(',').next()?.trim().parse().ok());
+        first.unwrap_or_else(|| self.revision())
+    }
+
     /// spec.replicas of its rollout when it was last scaled; `None` when it was not recorded.
     #[must_use]
     pub fn desired_replicas(&self) -> Option<i32> {
@@ -172,6 +255,10 @@ pub enum Attempt {
     Change(String),
     /// Delete the ReplicaSet of this name.
     Delete(String),
+    /// Change the selector of the Service of this name.
+    Service(String),
+    /// Evict the pod of this name.
+    Evict(String),
     /// Write the rollout itself.
     Rollout,
 }

@@ -3,7 +3,7 @@
 //! From spec, status and its conditions alone, so that the conditions must be there before.
 
 use super::observed::Observed;
-use crate::crd::{ConditionType, RolloutPhase, RolloutSpec, RolloutStatus};
+use crate::crd::{ConditionType, RolloutPhase, RolloutSpec, RolloutStatus, Strategy};
 
 /// The phase and the message.
 #[must_use]
@@ -46,11 +46,21 @@ fn progressing(spec: &RolloutSpec, status: &RolloutStatus) -> Option<&'static st
     if count(status.available_replicas) < count(status.updated_replicas) {
         return Some("updated replicas are still becoming available");
     }
+    let is_stable = !status.stable_rs().is_empty() && status.stable_rs() == status.current_pod_hash();
+    if let Ok(Strategy::BlueGreen(_)) = spec.strategy() {
+        return blue_green(status, is_stable);
+    }
     if count(status.replicas) > count(status.updated_replicas) {
         return Some("old replicas are pending termination");
     }
-    if status.stable_rs().is_empty() || status.stable_rs() != status.current_pod_hash() {
-        return Some("waiting for all steps to complete");
+    (!is_stable).then_some("waiting for all steps to complete")
+}
+
+/// Sets that were replaced stay up for a while: they are nothing to wait for.
+fn blue_green(status: &RolloutStatus, is_stable: bool) -> Option<&'static str> {
+    let active = status.blue_green.as_ref().and_then(|status| status.active_selector.as_deref());
+    if active.unwrap_or_default() != status.current_pod_hash() {
+        return Some("active service cutover pending");
     }
-    None
+    (!is_stable).then_some("waiting for post-promotion verification to complete")
 }

@@ -122,15 +122,18 @@ pub fn is_seen(seen: &Observed) -> bool {
     seen.rollout.status().observed_generation() == seen.rollout.metadata.generation
 }
 
+/// Whether the status says that the current spec is invalid.
+#[must_use]
+pub(super) fn is_known_invalid(seen: &Observed) -> bool {
+    let condition = seen.rollout.status().condition(&ConditionType::InvalidSpec);
+    is_seen(seen) && condition.is_some_and(|condition| condition.status == ConditionStatus::True)
+}
+
 /// Whether the status is about the current spec. One that says that the spec is invalid says nothing else of it: hashes
 /// and step in it are those of the spec before.
 #[must_use]
 fn is_observed(seen: &Observed) -> bool {
-    let status = seen.rollout.status();
-    let was_invalid = status
-        .condition(&ConditionType::InvalidSpec)
-        .is_some_and(|condition| condition.status == ConditionStatus::True);
-    is_seen(seen) && !was_invalid
+    is_seen(seen) && !is_known_invalid(seen)
 }
 
 fn step_hash(seen: &Observed) -> Result<String, HashError> {

@@ -5,9 +5,10 @@
 use serde_json::{Map, Value, json};
 
 use super::action::{RolloutPart, Urgency, Write};
+use super::blue_green;
 use super::event::{self, Event};
 use super::metadata;
-use super::observed::{Observed, Setback};
+use super::observed::{Observed, ReplicaSet, Setback};
 use super::revision::{NewSet, Revisions};
 use super::stance::Stance;
 use super::status;
@@ -25,14 +26,14 @@ pub(super) fn rollout_part(
     let object = object(seen, revisions, stance);
     // Replicas that are defaulted change the spec: what the status says is about the old one, and waits.
     let spec_changes = object.as_ref().is_some_and(|write| write.patch.get("spec").is_some());
-    if spec_changes || waits_for_new_set(seen, revisions) {
+    if spec_changes || waits_for_new_set(seen, revisions) || waits_for_fresh_start(seen, revisions, stance) {
         return RolloutPart { object, ..RolloutPart::default() };
     }
     let before = seen.rollout.status();
     let urgency = if status::is_only_counting(before, status) { Urgency::Soon } else { Urgency::Now };
     let events = in_order(seen, revisions, stance, events);
-    let status = status::patch(before, status).map(|patch| Write { patch, events });
-    RolloutPart { object, status, urgency }
+    let status = status::patch(before, status, &seen.pruned).map(|patch| Write { patch, events });
+    RolloutPart { object, status, urgency, ended: None }
 }
 
 /// While the new set is about to be created there is nothing new to say. When its creation was refused, or has to wait until
@@ -45,6 +46,17 @@ fn waits_for_new_set(seen: &Observed, revisions: &Revisions<'_>) -> bool {
             !collided && !seen.setbacks.iter().any(Setback::is_refusal)
         }
     }
+}
+
+/// The deadline that an abort left on the new set must be gone before the status forgets the abort: afterwards it would look like one
+/// of a version that served, which may be gone back to without a pause.
+fn waits_for_fresh_start(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> bool {
+    let is_noted = |set: &ReplicaSet| set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE);
+    !stance.fresh
+        && blue_green::is_tried_again(seen, stance)
+        && !stance.is_promoted(revisions)
+        && revisions.new_set().is_some_and(is_noted)
+        && !seen.setbacks.iter().any(Setback::is_refusal)
 }
 
 fn object(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Option<Write> {

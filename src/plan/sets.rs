@@ -6,13 +6,13 @@
 use serde_json::{Map, Value, json};
 
 use super::action::{SetAction, Write};
-use super::canary::{self, Sizing};
 use super::event;
 use super::metadata;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, NewSet, Revisions};
+use super::sizing::{Deadline, Sizing};
 use super::stance::Stance;
-use crate::crd::keys;
+use crate::crd::{Time, keys};
 
 /// Takes over sets that the selector matches and that nobody controls.
 #[must_use]
@@ -43,12 +43,13 @@ pub(super) fn sizes(
         let mut change = Change::to(set, set.revision());
         change.size(sizing.stable);
         change.leading(seen, sizing);
+        change.deadline(sizing.deadlines.stable);
         actions.extend(change.action());
     }
     match revisions.new {
         NewSet::Missing => actions.push(SetAction::Create {
             name: revision::set_name(seen, &revisions.hash),
-            object: metadata::new_set(seen, revisions, canary::first_size(sizing, seen)),
+            object: metadata::new_set(seen, revisions, sizing.first),
         }),
         NewSet::Held(_) => {}
         NewSet::Found(set) => {
@@ -56,6 +57,9 @@ pub(super) fn sizes(
             let mut change = Change::to(set, revisions.number);
             change.size(size);
             change.leading(seen, sizing);
+            if !stance.fresh {
+                change.deadline(sizing.deadlines.new);
+            }
             for (key, value) in metadata::missing_annotations(seen, revisions, set) {
                 change.annotate(&key, json!(value));
             }
@@ -71,8 +75,10 @@ pub(super) fn sizes(
     if stance.fresh {
         return actions;
     }
-    for (set, &size) in revisions.others.iter().zip(&sizing.others) {
+    let others = sizing.others.iter().zip(&sizing.deadlines.others);
+    for (set, (&size, &deadline)) in revisions.others.iter().zip(others) {
         let mut change = Change::to(set, set.revision());
+        change.deadline(deadline);
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
@@ -142,16 +148,28 @@ impl<'a> Change<'a> {
         Resized::Yes
     }
 
-    /// What only the new and the stable set carry: the replicas they were sized for (contract 4.1), and no deadline to go. While
-    /// an update is held by hand the replicas are recorded last, since until then they say that resizing is not done.
+    /// What only the new and the stable set carry: the replicas they were sized for (contract 4.1). While an update is held by hand
+    /// they are recorded last, since until then they say that resizing is not done.
     fn leading(&mut self, seen: &Observed, sizing: &Sizing) {
         let replicas = seen.rollout.spec.replicas();
         let done = !seen.rollout.spec.paused() || !sizing.changes;
         if done && self.set.desired_replicas() != Some(replicas) {
             self.annotate(keys::DESIRED_REPLICAS, json!(replicas.to_string()));
         }
-        if self.set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE) {
-            self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null);
+    }
+
+    fn deadline(&mut self, deadline: Deadline) {
+        let noted = self.set.annotations.get(keys::SCALE_DOWN_DEADLINE);
+        match deadline {
+            Deadline::Keep => {}
+            Deadline::Clear if noted.is_none() => {}
+            Deadline::Clear => self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null),
+            Deadline::At(time) => {
+                let time = Time::from(time).to_string();
+                if noted != Some(&time) {
+                    self.annotate(keys::SCALE_DOWN_DEADLINE, json!(time));
+                }
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Stance {
     pub pauses: Vec<PauseCondition>,
     /// Whether the controller paused; with no pause in the list, somebody has ended it.
     pub controller_pause: bool,
+    /// Whether a blue-green update may grow beyond its preview (status.blueGreen.scaleUpPreviewCheckPoint).
+    pub check_point: bool,
 }
 
 /// Whether an update is aborted.
@@ -52,8 +54,7 @@ impl Stance {
     #[must_use]
     pub fn seen(seen: &Observed, revisions: &Revisions<'_>) -> Self {
         let status = seen.rollout.status();
-        let other_template =
-            !status.current_pod_hash().is_empty() && status.current_pod_hash() != revisions.hash;
+        let other_template = status.current_pod_hash() != revisions.hash;
         let fresh = other_template || is_other_steps(seen, revisions);
         if fresh {
             return Self::fresh(seen, revisions);
@@ -70,6 +71,10 @@ impl Stance {
             promotion: if status.promote_full() { Promotion::Full } else { Promotion::Steps },
             pauses: status.pause_conditions().to_vec(),
             controller_pause: status.controller_pause(),
+            check_point: status
+                .blue_green
+                .as_ref()
+                .is_some_and(|status| status.scale_up_preview_check_point.unwrap_or(false)),
         }
     }
 
@@ -87,6 +92,7 @@ impl Stance {
             promotion: Promotion::Steps,
             pauses: Vec::new(),
             controller_pause: false,
+            check_point: false,
         }
     }
 
@@ -106,6 +112,12 @@ impl Stance {
     #[must_use]
     pub fn step_pause(&self) -> Option<&PauseCondition> {
         self.pauses.iter().find(|pause| pause.reason == PauseReason::CanaryPauseStep)
+    }
+
+    /// The pause before a blue-green switch, if it lasts.
+    #[must_use]
+    pub fn blue_green_pause(&self) -> Option<&PauseCondition> {
+        self.pauses.iter().find(|pause| pause.reason == PauseReason::BlueGreenPause)
     }
 
     /// The share that the new version is to have now, in percent (contract 4.5).

@@ -1,19 +1,25 @@
 //! The whole new status, and the patch that brings the stored one there.
 //!
-//! Counts are added up here, what moves comes from [`super::step`], conditions and phase from their modules. Fields that this
+//! Counts are added up here, what moves comes from the strategies, conditions and phase from their modules. Fields that this
 //! engine does not decide are left as they are.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::blue_green;
 use super::canary::total;
-use super::observed::{Observed, ReplicaSet};
+use super::observed::{FieldPath, Observed, ReplicaSet};
 use super::revision::Revisions;
 use super::stance::{Abort, Promotion, Stance};
-use crate::crd::{ConditionStatus, ConditionType, LabelSelector, RolloutStatus, Time};
+use crate::crd::{
+    BlueGreenStatus, ConditionStatus, ConditionType, LabelSelector, RolloutStatus, Strategy, Time,
+};
 
-/// Pods, added up over all sets of a rollout, those that are being deleted included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+/// Pods, added up over all sets of a rollout, those that are being deleted included. Of a blue-green rollout only those of the active
+/// set serve, so that ready and available ones are counted there, and autoscalers see no others (contract 4.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts<'a> {
     /// Pods that exist.
     pub replicas: i32,
     /// Pods of the new set.
@@ -22,18 +28,37 @@ pub struct Counts {
     pub ready: i32,
     /// Pods that are available.
     pub available: i32,
+    /// Pods that an autoscaler counts.
+    pub scaled: i32,
+    /// The selector of the pods that an autoscaler looks at; `None`: the rollout's.
+    pub selector: Option<&'a LabelSelector>,
 }
 
-impl Counts {
+impl<'a> Counts<'a> {
     /// Adds the sets up.
     #[must_use]
-    pub fn of(seen: &Observed, revisions: &Revisions<'_>) -> Self {
+    pub fn of(seen: &Observed, revisions: &Revisions<'a>, strategy: Strategy<'_>) -> Self {
         let sum = |count: fn(&ReplicaSet) -> i32| total(seen.sets.iter().map(|set| count(set)));
-        Self {
-            replicas: sum(|set| set.status.replicas),
+        let replicas = sum(|set| set.status.replicas);
+        let all = Self {
+            replicas,
             updated: revisions.new_set().map_or(0, |set| set.status.replicas),
             ready: sum(|set| set.status.ready),
             available: sum(|set| set.status.available),
+            scaled: replicas,
+            selector: None,
+        };
+        let Strategy::BlueGreen(blue_green) = strategy else { return all };
+        let active = blue_green::selected(seen, &blue_green.active_service);
+        match revisions.all().find(|set| !active.is_empty() && set.hash() == active) {
+            None => all,
+            Some(active) => Self {
+                ready: active.status.ready,
+                available: active.status.available,
+                scaled: active.status.replicas,
+                selector: Some(&active.selector),
+                ..all
+            },
         }
     }
 }
@@ -44,7 +69,7 @@ pub fn derive(
     seen: &Observed,
     revisions: &Revisions<'_>,
     stance: &Stance,
-    counts: Counts,
+    counts: Counts<'_>,
     now: jiff::Timestamp,
 ) -> RolloutStatus {
     let mut status = seen.rollout.status().clone();
@@ -53,6 +78,11 @@ pub fn derive(
     canary.current_background_analysis_run_status = None;
     canary.current_experiment = None;
     canary.step_plugin_statuses = None;
+    let blue_green = blue_green(seen, stance);
+    if blue_green.is_some() {
+        status.canary = None;
+    }
+    let selector = counts.selector.or(seen.rollout.spec.selector.as_ref());
     RolloutStatus {
         abort: Some(stance.is_aborted()),
         aborted_at: match stance.abort {
@@ -66,23 +96,33 @@ pub fn derive(
         current_step_index: stance.step,
         stable_rs: Some(stance.stable.clone()),
         promote_full: Some(stance.promotion == Promotion::Full),
-        restarted_at: if stance.fresh {
-            seen.rollout.spec.restart_at.clone()
-        } else {
-            status.restarted_at.clone()
-        },
         collision_count: super::revision::collision_count(seen),
         replicas: Some(counts.replicas),
         updated_replicas: Some(counts.updated),
         ready_replicas: Some(counts.ready),
         available_replicas: Some(counts.available),
-        hpa_replicas: Some(counts.replicas),
-        selector: Some(seen.rollout.spec.selector.as_ref().map(selector_text).unwrap_or_default()),
+        hpa_replicas: Some(counts.scaled),
+        selector: Some(selector.map(selector_text).unwrap_or_default()),
         observed_generation: seen.rollout.metadata.generation.map(|generation| generation.to_string()),
         workload_observed_generation: None,
-        blue_green: None,
+        blue_green,
         ..status
     }
+}
+
+/// What only a blue-green update has: which versions the Services select.
+fn blue_green(seen: &Observed, stance: &Stance) -> Option<Box<BlueGreenStatus>> {
+    let Ok(Strategy::BlueGreen(strategy)) = seen.rollout.spec.strategy() else { return None };
+    let selector = |service: &str| Some(blue_green::selected(seen, service).to_owned());
+    let before = seen.rollout.status().blue_green.as_deref().cloned().unwrap_or_default();
+    Some(Box::new(BlueGreenStatus {
+        preview_selector: selector(strategy.preview_service.as_deref().unwrap_or_default()),
+        active_selector: selector(&strategy.active_service),
+        scale_up_preview_check_point: Some(stance.check_point),
+        pre_promotion_analysis_run_status: None,
+        post_promotion_analysis_run_status: None,
+        ..before
+    }))
 }
 
 /// A label selector as Kubernetes prints it (`metav1.FormatLabelSelector`): requirements sorted by key.
@@ -114,9 +154,31 @@ pub fn selector_text(selector: &LabelSelector) -> String {
 ///
 /// A zero, false or empty value counts as absent, as Go's `omitempty` has it: what a client wrote as `abort: false` is not
 /// written again.
+/// Fields in `pruned` are left out: the server would not keep them.
 #[must_use]
-pub fn patch(from: &RolloutStatus, to: &RolloutStatus) -> Option<Value> {
-    difference(&written(from), &written(to)).map(Value::Object)
+pub fn patch(from: &RolloutStatus, to: &RolloutStatus, pruned: &BTreeSet<FieldPath>) -> Option<Value> {
+    let mut to = written(to);
+    for path in pruned {
+        remove(&mut to, path);
+    }
+    difference(&written(from), &to).map(Value::Object)
+}
+
+fn remove(fields: &mut Map<String, Value>, path: &[String]) {
+    match path {
+        [] => {}
+        [field] => {
+            fields.shift_remove(field);
+        }
+        [field, below @ ..] => {
+            if let Some(Value::Object(inner)) = fields.get_mut(field) {
+                remove(inner, below);
+                if inner.is_empty() {
+                    fields.shift_remove(field);
+                }
+            }
+        }
+    }
 }
 
 /// Whether the change is only one of counts and of what follows from them.
@@ -161,6 +223,9 @@ fn written(status: &RolloutStatus) -> Map<String, Value> {
     // Pointers in the reference's types: their zero is not their absence.
     const ZERO_COUNTS: [&str; 2] = ["currentStepIndex", "collisionCount"];
     let Ok(Value::Object(mut fields)) = serde_json::to_value(status) else { return Map::new() };
+    if let Some(Value::Object(blue_green)) = fields.get_mut("blueGreen") {
+        blue_green.retain(|_, value| *value != Value::Bool(false) && value.as_str() != Some(""));
+    }
     fields.retain(|field, value| match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,

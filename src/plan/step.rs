@@ -5,10 +5,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::canary::{self, Sizing};
+use super::canary;
 use super::event::{self, Event};
 use super::observed::Observed;
 use super::revision::Revisions;
+use super::sizing::Sizing;
 use super::stance::{Abort, Promotion, Stance, step_count};
 use crate::crd::{CanaryStep, CanaryStrategy, Extra, PauseCondition, PauseReason, RolloutPause, StepAction};
 
@@ -43,10 +44,7 @@ pub fn advance(
     if progress.stance.promotion == Promotion::Full {
         skip_the_rest(&mut progress.stance, steps);
     }
-    let was_paused = !seen.rollout.status().pause_conditions().is_empty();
-    if was_paused && progress.stance.pauses.is_empty() && !progress.stance.is_aborted() {
-        progress.events.push(event::resumed());
-    }
+    note_resumption(&mut progress, seen);
     if let Some(how) = promotion(seen, revisions, &progress.stance) {
         promote(&mut progress, revisions, steps, &how);
     } else if progress.stance.is_aborted() {
@@ -59,6 +57,14 @@ pub fn advance(
     }
     settle_controller_pause(&mut progress.stance, seen, canary);
     progress
+}
+
+/// Says that pauses which were seen are over, where nothing said so yet. An abort is no resumption.
+pub(super) fn note_resumption(progress: &mut Progress, seen: &Observed) {
+    let was_paused = !seen.rollout.status().pause_conditions().is_empty();
+    if was_paused && progress.stance.pauses.is_empty() && !progress.stance.is_aborted() {
+        progress.events.push(event::resumed());
+    }
 }
 
 fn skip_the_rest(stance: &mut Stance, steps: i32) {
@@ -87,7 +93,8 @@ fn promotion(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Opt
     (steps == 0 || stance.step == Some(steps)).then(|| format!("Completed all {steps} canary steps"))
 }
 
-fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, how: &str) {
+/// Makes the newest version the stable one, and clears what belonged to the way there.
+pub(super) fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, how: &str) {
     let stance = &mut progress.stance;
     skip_the_rest(stance, steps);
     stance.promotion = Promotion::Steps;
@@ -97,7 +104,8 @@ fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, how: 
     }
 }
 
-fn hold_aborted(stance: &mut Stance, revisions: &Revisions<'_>, steps: i32) {
+/// An aborted update stands at its first step.
+pub(super) fn hold_aborted(stance: &mut Stance, revisions: &Revisions<'_>, steps: i32) {
     stance.pauses.clear();
     stance.controller_pause = false;
     stance.promotion = Promotion::Steps;

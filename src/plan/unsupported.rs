@@ -3,7 +3,7 @@
 //! A rollout that uses one of them is stored and left alone as a whole: nothing is skipped in silence. Later versions shorten
 //! this list.
 
-use crate::crd::{CanaryStep, CanaryStrategy, PodTemplateMetadata, Rollout, StepAction};
+use crate::crd::{BlueGreenStrategy, CanaryStep, CanaryStrategy, PodTemplateMetadata, Rollout, StepAction};
 
 /// The fields of a rollout that are not acted on yet, by their path; empty when all are.
 #[must_use]
@@ -22,13 +22,26 @@ pub fn fields(rollout: &Rollout) -> Vec<String> {
         spec.rollback_window.as_ref().is_some_and(|window| window.revisions.unwrap_or(0) > 0),
     );
     check("spec.progressDeadlineAbort", spec.progress_deadline_abort());
-    check("spec.restartAt", spec.restart_at.is_some() && spec.restart_at != rollout.status().restarted_at);
     check("spec.analysis", spec.analysis.is_some());
-    check("spec.strategy.blueGreen", strategy.is_some_and(|strategy| strategy.blue_green.is_some()));
+    if let Some(blue_green) = strategy.and_then(|strategy| strategy.blue_green.as_ref()) {
+        used.extend(blue_green_fields(blue_green));
+    }
     if let Some(canary) = strategy.and_then(|strategy| strategy.canary.as_ref()) {
         used.extend(canary_fields(canary));
     }
     used
+}
+
+fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = String> {
+    let uses = [
+        ("prePromotionAnalysis", blue_green.pre_promotion_analysis.is_some()),
+        ("postPromotionAnalysis", blue_green.post_promotion_analysis.is_some()),
+        ("antiAffinity", blue_green.anti_affinity.is_some()),
+        ("previewMetadata", has_metadata(blue_green.preview_metadata.as_ref())),
+        ("activeMetadata", has_metadata(blue_green.active_metadata.as_ref())),
+    ];
+    let fields = uses.into_iter().filter(|(_, used)| *used);
+    fields.map(|(field, _)| format!("spec.strategy.blueGreen.{field}"))
 }
 
 fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {

@@ -63,6 +63,9 @@ pub struct Flags {
     /// How many rollouts are written to at the same time
     #[arg(long, default_value_t = 10, value_name = "COUNT")]
     pub rollout_threads: usize,
+    /// How many rollouts' Services are written to at the same time
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    pub service_threads: usize,
     /// How the cluster is reached.
     #[command(flatten)]
     pub cluster: ClusterFlags,
@@ -151,8 +154,6 @@ pub struct AcceptedFlags {
     #[arg(long, hide_short_help = true)]
     analysis_threads: Option<i64>,
     #[arg(long, hide_short_help = true)]
-    service_threads: Option<i64>,
-    #[arg(long, hide_short_help = true)]
     ingress_threads: Option<i64>,
     #[arg(long, hide_short_help = true)]
     ephemeral_metadata_threads: Option<i64>,
@@ -210,7 +211,6 @@ impl AcceptedFlags {
             kloglevel "--kloglevel"
             experiment_threads "--experiment-threads"
             analysis_threads "--analysis-threads"
-            service_threads "--service-threads"
             ingress_threads "--ingress-threads"
             ephemeral_metadata_threads "--ephemeral-metadata-threads"
             ephemeral_metadata_update_pod_retries "--ephemeral-metadata-update-pod-retries"

@@ -79,7 +79,7 @@ impl Process {
 
     /// What it lacks to be ready.
     #[must_use]
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<String> {
         api::missing(&self.control_plane.store)
     }
 
@@ -100,7 +100,7 @@ impl Process {
         http::probes(Arc::new(move || {
             let mut missing = api::missing(&store);
             if stopping.is_cancelled() {
-                missing.push("this process is shutting down");
+                missing.push("this process is shutting down".to_owned());
             }
             missing
         }))

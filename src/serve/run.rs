@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::{self, Cluster, Throttles};
 use super::flags::{Controllers, Flags};
 use super::process::Process;
-use super::{Election, Options, Reconcile};
+use super::{Election, Options, Reconcile, Threads};
 use crate::clock::Clock;
 use crate::lease;
 use crate::telemetry::Metrics;
@@ -91,7 +91,8 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
         [Controllers::Analysis, ..] => Reconcile::AnalysisOnly,
     };
     let election = election(&flags, environment);
-    let Flags { instance_id, rollout_threads: threads, .. } = flags;
+    let Flags { instance_id, rollout_threads: rollouts, service_threads: services, .. } = flags;
+    let threads = Threads { rollouts, services };
     let options =
         Options { clock: Clock::wall(), metrics, instance_id, namespace, reconcile, election, threads };
     tracing::info!(cluster = %config.cluster_url, namespace = ?options.namespace, instance_id = %options.instance_id, "serving");

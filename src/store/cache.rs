@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::ResourceExt;
 
-use super::kinds::{PodRecord, RolloutRecord, SetRecord};
+use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, is_at_least};
 
 /// A change to a cache, by the object that it concerns.
@@ -34,6 +34,8 @@ pub enum Changed {
         /// Its namespace.
         namespace: String,
     },
+    /// A Service.
+    Service(Key),
 }
 
 /// What happened to an object.
@@ -49,7 +51,7 @@ pub enum Change {
 
 /// What a cached kind must say of itself.
 pub trait Record: ResourceExt + Send + Sync + 'static {
-    /// The uid of the owner that controls it, by which it is indexed.
+    /// The uid of the owner that controls it, by which it is indexed; of a Service the name of the rollout that manages it.
     fn controller(&self) -> Option<&str>;
 }
 
@@ -68,6 +70,12 @@ impl Record for SetRecord {
 impl Record for PodRecord {
     fn controller(&self) -> Option<&str> {
         self.controller.as_deref()
+    }
+}
+
+impl Record for ServiceRecord {
+    fn controller(&self) -> Option<&str> {
+        self.service.managed_by.as_deref()
     }
 }
 

@@ -23,8 +23,23 @@ pub enum Expectation {
     AtLeast(String),
     /// A newer version than this: a write of ours was refused as stale.
     NewerThan(String),
-    /// That it is gone: our own deletion of the object with this uid.
+    /// That it is gone: our own deletion.
     Gone,
+    /// That it is gone or on its way out: our own eviction, which may take its time.
+    Going,
+}
+
+/// What the cache shows of an object that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown<'a> {
+    version: &'a str,
+    is_terminating: bool,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(version: &'a str, is_terminating: bool) -> Self {
+        Self { version, is_terminating }
+    }
 }
 
 /// Whether the caches have shown all our own writes to a rollout and its sets.
@@ -58,15 +73,15 @@ impl Own {
     #[must_use]
     pub fn allows(&self, object: &ObjectId, version: &str) -> bool {
         match self.lock().get(object) {
-            Some((expectation, ..)) => expectation.is_met_by(Some(version)),
+            Some((expectation, ..)) => expectation.is_met_by(Some(Shown::of(version, false))),
             None => true,
         }
     }
 
-    /// The cache shows this version of an object, or (`None`) that it is gone.
-    pub(super) fn shown(&self, object: &ObjectId, version: Option<&str>) {
+    /// The cache shows this of an object, or (`None`) that it is gone.
+    pub(super) fn shown(&self, object: &ObjectId, shown: Option<Shown<'_>>) {
         let mut inner = self.lock();
-        if inner.get(object).is_some_and(|(expectation, ..)| expectation.is_met_by(version)) {
+        if inner.get(object).is_some_and(|(expectation, ..)| expectation.is_met_by(shown)) {
             inner.remove(object);
         }
     }
@@ -109,12 +124,15 @@ impl Own {
 }
 
 impl Expectation {
-    fn is_met_by(&self, version: Option<&str>) -> bool {
-        match (self, version) {
+    fn is_met_by(&self, shown: Option<Shown<'_>>) -> bool {
+        match (self, shown) {
             (_, None) => true,
-            (Self::AtLeast(wanted), Some(version)) => is_at_least(version, wanted),
-            (Self::NewerThan(stale), Some(version)) => version != stale && is_at_least(version, stale),
+            (Self::AtLeast(wanted), Some(Shown { version, .. })) => is_at_least(version, wanted),
+            (Self::NewerThan(stale), Some(Shown { version, .. })) => {
+                version != stale && is_at_least(version, stale)
+            }
             (Self::Gone, Some(_)) => false,
+            (Self::Going, Some(Shown { is_terminating, .. })) => is_terminating,
         }
     }
 }
@@ -133,9 +151,9 @@ mod tests {
         own.expect(set("web-1"), &rollout, Expectation::AtLeast("10".to_owned()));
         assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
         assert!(!own.allows(&set("web-1"), "9"));
-        own.shown(&set("web-1"), Some("9"));
+        own.shown(&set("web-1"), Some(Shown::of("9", false)));
         assert!(matches!(own.settled(&rollout), Settled::Wait(_)), "an older version does not count");
-        own.shown(&set("web-1"), Some("12"));
+        own.shown(&set("web-1"), Some(Shown::of("12", false)));
         assert_eq!(own.settled(&rollout), Settled::Yes);
         assert!(own.allows(&set("web-1"), "9"));
     }
@@ -155,6 +173,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_eviction_is_seen_once_the_pod_is_on_its_way_out() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        let pod = ObjectId::Pod(Key::new("shop", "web-1-x"));
+        own.expect(pod.clone(), &rollout, Expectation::Going);
+        own.shown(&pod, Some(Shown::of("12", false)));
+        assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
+        own.shown(&pod, Some(Shown::of("13", true)));
+        assert_eq!(own.settled(&rollout), Settled::Yes);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_wait_ends_with_a_fresh_look_after_a_bound() {
         let (own, rollout) = (Own::default(), Key::new("shop", "web"));
         own.expect(set("web-1"), &rollout, Expectation::AtLeast("10".to_owned()));
@@ -168,10 +197,10 @@ mod tests {
     async fn a_refused_write_waits_for_a_newer_version_and_other_rollouts_do_not_wait() {
         let (own, rollout) = (Own::default(), Key::new("shop", "web"));
         own.expect(set("web-1"), &rollout, Expectation::NewerThan("10".to_owned()));
-        own.shown(&set("web-1"), Some("10"));
+        own.shown(&set("web-1"), Some(Shown::of("10", false)));
         assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
         assert_eq!(own.settled(&Key::new("shop", "other")), Settled::Yes);
-        own.shown(&set("web-1"), Some("11"));
+        own.shown(&set("web-1"), Some(Shown::of("11", false)));
         assert_eq!(own.settled(&rollout), Settled::Yes);
     }
 }

@@ -1,7 +1,7 @@
 //! The objects that are cached, trimmed while they are decoded: what nobody reads is never stored.
 //!
-//! Managed fields and last-applied manifests are often larger than the rest of an object; of pods only what the tree shows is
-//! kept.
+//! Managed fields and last-applied manifests are often larger than the rest of an object; of pods and
+//! Services only what plans and the tree read is kept.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::crd::{Rollout, keys};
-use crate::plan::{ReplicaSet, SetFailure, SetStatus};
+use crate::crd::{LabelSelector, Rollout, keys};
+use crate::plan::{Pod, ReplicaSet, Service, SetFailure, SetStatus};
 
 /// A Rollout, or why it cannot be decoded.
 #[derive(Clone, Debug)]
@@ -106,6 +106,8 @@ struct WireSetSpec {
     replicas: Option<i32>,
     min_ready_seconds: Option<i32>,
     #[serde(default)]
+    selector: LabelSelector,
+    #[serde(default)]
     template: Value,
 }
 
@@ -148,6 +150,7 @@ impl<'de> Deserialize<'de> for SetRecord {
             owners: metadata.owner_references.unwrap_or_default(),
             replicas: spec.replicas.unwrap_or(1),
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),
+            selector: spec.selector,
             template: Arc::new(spec.template),
             status: SetStatus {
                 replicas: status.replicas,
@@ -191,6 +194,8 @@ pub struct PodRecord {
 pub struct PodReady {
     /// Whether it is True.
     pub is_ready: bool,
+    /// Since when it is as it is.
+    pub since: Timestamp,
     /// Its reason.
     pub reason: String,
     /// Its message.
@@ -280,6 +285,7 @@ impl<'de> Deserialize<'de> for PodRecord {
             phase: if status.reason.is_empty() { status.phase } else { status.reason },
             ready: ready.map(|condition| PodReady {
                 is_ready: condition.status == "True",
+                since: condition.last_transition_time.unwrap_or_default(),
                 reason: condition.reason,
                 message: condition.message,
             }),
@@ -292,6 +298,59 @@ impl<'de> Deserialize<'de> for PodRecord {
 fn controller(owners: &[Value]) -> Option<String> {
     let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool).unwrap_or(false);
     owners.iter().find(controls)?.get("uid")?.as_str().map(str::to_owned)
+}
+
+impl kube::api::Evict for PodRecord {}
+
+impl PodRecord {
+    /// What plans read of a pod of a ReplicaSet; `None` for an orphan.
+    #[must_use]
+    pub fn pod(&self) -> Option<Pod> {
+        Some(Pod {
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            set: self.controller.clone()?,
+            created: self.created,
+            terminating: self.terminating,
+            ready_since: self.ready.as_ref().filter(|ready| ready.is_ready).map(|ready| ready.since),
+        })
+    }
+}
+
+/// A Service with the fields that plans read.
+#[derive(Clone, Debug)]
+pub struct ServiceRecord {
+    metadata: ObjectMeta,
+    /// What plans read.
+    pub service: Arc<Service>,
+}
+
+#[derive(Deserialize)]
+struct WireService {
+    metadata: WireMetadata,
+    #[serde(default)]
+    spec: WireServiceSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct WireServiceSpec {
+    selector: Option<BTreeMap<String, String>>,
+}
+
+impl<'de> Deserialize<'de> for ServiceRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireService { metadata, spec } = WireService::deserialize(deserializer)?;
+        let identity = metadata.identity();
+        let service = Service {
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            terminating: metadata.deletion_timestamp.is_some(),
+            selector: spec.selector.unwrap_or_default(),
+            managed_by: metadata.annotations.and_then(|mut notes| notes.remove(keys::MANAGED_BY_ROLLOUTS)),
+        };
+        Ok(Self { metadata: identity, service: Arc::new(service) })
+    }
 }
 
 /// A namespace: that it exists.
@@ -338,5 +397,6 @@ resource! {
     RolloutRecord, NamespaceResourceScope, "argoproj.io", "v1alpha1", "Rollout", "rollouts";
     SetRecord, NamespaceResourceScope, "apps", "v1", "ReplicaSet", "replicasets";
     PodRecord, NamespaceResourceScope, "", "v1", "Pod", "pods";
+    ServiceRecord, NamespaceResourceScope, "", "v1", "Service", "services";
     NamespaceRecord, ClusterResourceScope, "", "v1", "Namespace", "namespaces";
 }

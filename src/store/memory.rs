@@ -3,15 +3,15 @@
 //! Kept in this process only: after a restart the same writes are tried and the same questions asked again. A refused write is
 //! tried again after a growing pause, whatever else happens meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::object::Key;
 use crate::crd::Rollout;
-use crate::plan::{Attempt, DefaultedTemplate, Setback, UNAVAILABLE};
+use crate::plan::{Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
 
 /// The first pause after a refused write.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
@@ -25,25 +25,77 @@ const AWAY_MOST: SignedDuration = SignedDuration::from_secs(2);
 /// What one process remembers.
 #[derive(Debug, Default)]
 pub struct Memory {
-    inner: Mutex<HashMap<Key, Remembered>>,
+    inner: Mutex<HashMap<Key, Entry>>,
+    /// Fields of the status that the definition of Rollouts does not know. It is one for all rollouts.
+    pruned: RwLock<Arc<BTreeSet<FieldPath>>>,
 }
 
 #[derive(Debug, Default)]
-struct Remembered {
+struct Entry {
     setbacks: BTreeMap<Attempt, (Setback, SignedDuration)>,
     defaulted: Option<DefaultedTemplate>,
+    absent_services: BTreeSet<String>,
+}
+
+/// What is remembered of a rollout.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    /// Writes that were refused and have not succeeded since.
+    pub setbacks: Vec<Setback>,
+    /// How its template looks with the server's defaults, where that was asked.
+    pub defaulted: Option<DefaultedTemplate>,
+    /// Services that a fresh look did not find.
+    pub absent_services: BTreeSet<String>,
 }
 
 impl Memory {
     /// What is remembered of a rollout.
     #[must_use]
-    pub(super) fn about(&self, key: &Key, rollout: &Rollout) -> (Vec<Setback>, Option<DefaultedTemplate>) {
+    pub(super) fn about(&self, key: &Key, rollout: &Rollout) -> Remembered {
         let inner = self.lock();
-        let Some(remembered) = inner.get(key) else { return Default::default() };
-        let setbacks = remembered.setbacks.values().map(|(setback, _)| setback.clone()).collect();
+        let Some(entry) = inner.get(key) else { return Remembered::default() };
         let given = rollout.spec.template.as_ref();
-        let defaulted = remembered.defaulted.clone().filter(|answer| Some(&*answer.given) == given);
-        (setbacks, defaulted)
+        Remembered {
+            setbacks: entry.setbacks.values().map(|(setback, _)| setback.clone()).collect(),
+            defaulted: entry.defaulted.clone().filter(|answer| Some(&*answer.given) == given),
+            absent_services: entry.absent_services.clone(),
+        }
+    }
+
+    /// A fresh look found a Service of a rollout, or (`false`) did not.
+    pub fn looked_for_service(&self, key: &Key, service: &str, is_there: bool) {
+        let mut inner = self.lock();
+        let absent = &mut inner.entry(key.clone()).or_default().absent_services;
+        if is_there {
+            absent.remove(service);
+        } else {
+            absent.insert(service.to_owned());
+        }
+    }
+
+    /// Fields of the status that the server does not keep.
+    #[must_use]
+    pub fn pruned(&self) -> Arc<BTreeSet<FieldPath>> {
+        Arc::clone(&self.pruned.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what of a status that was sent is missing in what was stored: the definition of Rollouts is older than these fields.
+    /// Says whether anything is.
+    pub fn compare_status(&self, sent: &Value, stored: &Value) -> bool {
+        let mut missing = BTreeSet::new();
+        missing_fields(sent, stored, &mut Vec::new(), &mut missing);
+        if missing.is_empty() {
+            return false;
+        }
+        let mut pruned = self.pruned.write().unwrap_or_else(PoisonError::into_inner);
+        if !missing.is_subset(&pruned) {
+            tracing::warn!(
+                ?missing,
+                "the definition of Rollouts does not know these fields of a status; they are left out from now on"
+            );
+            *pruned = Arc::new(pruned.union(&missing).cloned().collect());
+        }
+        true
     }
 
     /// A write was refused. Gives when it may be tried again.
@@ -77,8 +129,8 @@ impl Memory {
     /// A write succeeded, or is not wanted any more.
     pub fn succeeded(&self, key: &Key, attempt: &Attempt) {
         let mut inner = self.lock();
-        if let Some(remembered) = inner.get_mut(key) {
-            remembered.setbacks.remove(attempt);
+        if let Some(entry) = inner.get_mut(key) {
+            entry.setbacks.remove(attempt);
         }
     }
 
@@ -92,10 +144,10 @@ impl Memory {
     /// Forgets refusals of writes that nobody wants any more. Says whether there were any.
     pub fn keep_setbacks(&self, key: &Key, wanted: impl Fn(&Attempt) -> bool) -> bool {
         let mut inner = self.lock();
-        let Some(remembered) = inner.get_mut(key) else { return false };
-        let before = remembered.setbacks.len();
-        remembered.setbacks.retain(|attempt, _| wanted(attempt));
-        remembered.setbacks.len() < before
+        let Some(entry) = inner.get_mut(key) else { return false };
+        let before = entry.setbacks.len();
+        entry.setbacks.retain(|attempt, _| wanted(attempt));
+        entry.setbacks.len() < before
     }
 
     /// The server said how a template looks with its defaults, or refused to.
@@ -108,8 +160,22 @@ impl Memory {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Remembered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Collects the fields of a merge patch that are missing in the object that was stored. Lists are taken whole.
+fn missing_fields(sent: &Value, stored: &Value, path: &mut FieldPath, missing: &mut BTreeSet<FieldPath>) {
+    for (field, sent) in sent.as_object().into_iter().flatten().filter(|(_, sent)| !sent.is_null()) {
+        path.push(field.clone());
+        match stored.get(field) {
+            None | Some(Value::Null) => {
+                missing.insert(path.clone());
+            }
+            Some(stored) => missing_fields(sent, stored, path, missing),
+        }
+        path.pop();
     }
 }
 
@@ -130,8 +196,8 @@ mod tests {
             now = next;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        let (setbacks, _) = memory.about(&key, &Rollout::default());
-        assert_eq!(setbacks[0].since, Timestamp::UNIX_EPOCH);
+        let remembered = memory.about(&key, &Rollout::default());
+        assert_eq!(remembered.setbacks[0].since, Timestamp::UNIX_EPOCH);
         memory.succeeded(&key, &attempt);
         assert_eq!(memory.next_try(&key, &attempt, now), None);
     }
@@ -141,8 +207,22 @@ mod tests {
         let (memory, key) = (Memory::default(), Key::new("shop", "web"));
         memory.defaulted(&key, Arc::new(serde_json::json!({ "spec": 1 })), None);
         let mut rollout = Rollout::default();
-        assert!(memory.about(&key, &rollout).1.is_none());
+        assert!(memory.about(&key, &rollout).defaulted.is_none());
         rollout.spec.template = Some(serde_json::json!({ "spec": 1 }));
-        assert!(memory.about(&key, &rollout).1.is_some());
+        assert!(memory.about(&key, &rollout).defaulted.is_some());
+    }
+
+    #[test]
+    fn what_the_server_did_not_keep_is_remembered_once() {
+        let memory = Memory::default();
+        let sent = serde_json::json!({ "phase": "Healthy", "abort": null, "duration": { "finishedAt": "x" }, "canary": { "a": 1, "b": 2 } });
+        let stored = serde_json::json!({ "phase": "Healthy", "canary": { "a": 1 } });
+        assert!(memory.compare_status(&sent, &stored));
+        assert!(!memory.compare_status(
+            &serde_json::json!({ "phase": "Paused" }),
+            &serde_json::json!({ "phase": "Paused" })
+        ));
+        let path = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<FieldPath>();
+        assert_eq!(*memory.pruned(), BTreeSet::from([path(&["canary", "b"]), path(&["duration"])]));
     }
 }

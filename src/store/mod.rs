@@ -15,6 +15,7 @@ mod reach;
 mod reflect;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -24,14 +25,17 @@ use tokio::sync::{broadcast, watch};
 pub use cache::{Cache, Change, Changed};
 pub use client::{Counted, Requests, Throttle, Throttled};
 pub use expect::{Expectation, Own, Settled};
-pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, SetRecord};
+pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 pub use memory::Memory;
 pub use object::{Key, ObjectId};
 pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
-pub use write::{DryRun, Refusal, WriteError, Writer};
+pub use write::{DISRUPTION_BUDGET, DryRun, Refusal, WriteError, Writer};
 
-use crate::plan::Observed;
+use crate::crd::{Rollout, Strategy};
+use crate::plan::{self, Observed, restart};
+use expect::Shown;
+use memory::Remembered;
 
 /// How many changes a reader of [`Store::changes`] may lag behind before it has to look at everything again.
 const CHANGES_BUFFERED: usize = 4096;
@@ -45,6 +49,8 @@ pub struct Store {
     pub sets: Cache<SetRecord>,
     /// Pods that carry a pod template hash, trimmed.
     pub pods: Cache<PodRecord>,
+    /// Services, trimmed.
+    pub services: Cache<ServiceRecord>,
     /// Our own writes that the caches have not shown yet.
     pub own: Own,
     /// What was learned from answers to writes and questions.
@@ -63,6 +69,7 @@ impl Default for Store {
             rollouts: Cache::default(),
             sets: Cache::default(),
             pods: Cache::default(),
+            services: Cache::default(),
             own: Own::default(),
             memory: Memory::default(),
             reach: Reach::default(),
@@ -84,18 +91,27 @@ impl Store {
     pub async fn has_listed(&self) {
         let mut listed = self.listed.subscribe();
         // The sender lives as long as `self`.
-        let _ = listed
-            .wait_for(|()| self.rollouts.has_listed() && self.sets.has_listed() && self.pods.has_listed())
-            .await;
+        let _ = listed.wait_for(|()| self.unlisted().is_empty()).await;
+    }
+
+    /// The kinds whose caches have not listed yet.
+    #[must_use]
+    pub fn unlisted(&self) -> Vec<&'static str> {
+        [
+            (self.rollouts.has_listed(), "rollouts"),
+            (self.sets.has_listed(), "ReplicaSets"),
+            (self.pods.has_listed(), "pods"),
+            (self.services.has_listed(), "Services"),
+        ]
+        .into_iter()
+        .filter_map(|(has_listed, kind)| (!has_listed).then_some(kind))
+        .collect()
     }
 
     /// Whether every cache has listed once and the API server answers.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.rollouts.has_listed()
-            && self.sets.has_listed()
-            && self.pods.has_listed()
-            && self.reach.is_reachable()
+        self.unlisted().is_empty() && self.reach.is_reachable()
     }
 
     /// A rollout and everything below it; `None` when there is none, or when it cannot be decoded.
@@ -104,16 +120,62 @@ impl Store {
         let record = self.rollouts.get(key)?;
         let rollout = Arc::clone(record.decoded.as_ref().ok()?);
         let uid = rollout.metadata.uid.as_deref()?;
-        let sets = self.sets.controlled_by(uid).iter().map(|record| Arc::clone(&record.set)).collect();
+        let sets: Vec<_> =
+            self.sets.controlled_by(uid).iter().map(|record| Arc::clone(&record.set)).collect();
         let orphans = match &rollout.spec.selector {
             Some(selector) => self.orphans(&key.namespace, &meta::LabelSelector::from(selector)),
             None => Vec::new(),
         };
-        let (setbacks, defaulted) = self.memory.about(key, &rollout);
-        Some(Observed { rollout, sets, orphans, defaulted, setbacks })
+        let pods = if restart::is_asked_for(&rollout) { self.pods_of(&sets) } else { Vec::new() };
+        let services = self.services_of(key, &rollout);
+        let Remembered { setbacks, defaulted, absent_services } = self.memory.about(key, &rollout);
+        let pruned = self.memory.pruned();
+        Some(Observed {
+            rollout,
+            sets,
+            orphans,
+            defaulted,
+            setbacks,
+            services,
+            absent_services,
+            pods,
+            pruned,
+        })
     }
 
-    fn orphans(&self, namespace: &str, selector: &meta::LabelSelector) -> Vec<Arc<crate::plan::ReplicaSet>> {
+    fn pods_of(&self, sets: &[Arc<plan::ReplicaSet>]) -> Vec<plan::Pod> {
+        let pods = sets.iter().flat_map(|set| self.pods.controlled_by(&set.uid));
+        pods.filter_map(|record| record.pod()).collect()
+    }
+
+    /// The Services that a rollout's strategy names, and those that say that it manages them.
+    fn services_of(&self, key: &Key, rollout: &Rollout) -> Vec<Arc<plan::Service>> {
+        let named = rollout.spec.strategy().map(Strategy::services).unwrap_or_default();
+        let named = named.into_iter().map(|named| Key::new(&*key.namespace, named.name));
+        let managed = self.services.controlled_by(&key.name);
+        let managed = managed.iter().map(|record| Key::of(&**record));
+        let managed = managed.filter(|service| service.namespace == key.namespace);
+        let keys: BTreeSet<Key> = named.chain(managed).collect();
+        let found = keys.iter().filter_map(|service| self.services.get(service));
+        found.map(|record| Arc::clone(&record.service)).collect()
+    }
+
+    /// The rollouts of a namespace that a Service concerns: those whose strategy names it, and the one that says it manages it.
+    #[must_use]
+    pub fn rollouts_of_service(&self, service: &Key) -> Vec<Key> {
+        let managed_by = self.services.get(service).and_then(|record| record.service.managed_by.clone());
+        let names = |rollout: &RolloutRecord| {
+            let Ok(rollout) = &rollout.decoded else { return false };
+            let named = rollout.spec.strategy().map(Strategy::services).unwrap_or_default();
+            named.iter().any(|named| named.name == service.name)
+        };
+        let all = self.rollouts.page(Some(&service.namespace), None, usize::MAX);
+        let concerned = all.iter().map(|rollout| (Key::of(&**rollout), names(rollout)));
+        let concerned = concerned.filter(|(key, names)| *names || Some(&key.name) == managed_by.as_ref());
+        concerned.map(|(key, _)| key).collect()
+    }
+
+    fn orphans(&self, namespace: &str, selector: &meta::LabelSelector) -> Vec<Arc<plan::ReplicaSet>> {
         let orphans = self.sets.without_controller(namespace);
         if orphans.is_empty() {
             return Vec::new();
@@ -137,9 +199,15 @@ impl Store {
         let version = match object {
             ObjectId::Rollout(key) => self.rollouts.version(key),
             ObjectId::ReplicaSet(key) => self.sets.version(key),
+            ObjectId::Service(key) => self.services.version(key),
+            ObjectId::Pod(key) => self.pods.version(key),
         };
-        if version.is_some() || *expectation == Expectation::Gone {
-            self.own.shown(object, version.as_deref());
+        let is_terminating = match object {
+            ObjectId::Pod(key) => self.pods.get(key).is_some_and(|pod| pod.terminating),
+            _ => false,
+        };
+        if version.is_some() || matches!(expectation, Expectation::Gone | Expectation::Going) {
+            self.own.shown(object, version.as_deref().map(|version| Shown::of(version, is_terminating)));
         }
     }
 

@@ -40,6 +40,10 @@ pub enum ObjectId {
     Rollout(Key),
     /// A ReplicaSet.
     ReplicaSet(Key),
+    /// A Service.
+    Service(Key),
+    /// A pod.
+    Pod(Key),
 }
 
 impl ObjectId {
@@ -47,7 +51,7 @@ impl ObjectId {
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
-            Self::Rollout(key) | Self::ReplicaSet(key) => key,
+            Self::Rollout(key) | Self::ReplicaSet(key) | Self::Service(key) | Self::Pod(key) => key,
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::Store;
 use super::cache::{Cache, Change, Changed, Record};
-use super::kinds::{PodRecord, RolloutRecord, SetRecord};
+use super::expect::Shown;
+use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, ObjectId};
 
 /// Which objects are watched.
@@ -36,8 +37,13 @@ pub trait Stored:
     /// What a change to it concerns.
     fn changed(&self, change: Change) -> Changed;
 
-    /// The object that writes of ours go to, where they do.
-    fn written(key: Key) -> Option<ObjectId>;
+    /// The object that writes of ours go to.
+    fn written(key: Key) -> ObjectId;
+
+    /// Whether it is on its way out.
+    fn is_terminating(&self) -> bool {
+        false
+    }
 }
 
 /// Watches one kind into its cache, for ever. A watch that breaks is taken up again with growing pauses; an object that cannot be
@@ -135,19 +141,14 @@ impl Store {
     pub fn take_out<R: Stored>(&self, key: &Key) {
         match R::cache(self).remove(key) {
             Some(object) => self.note(&*object, Change::Deleted),
-            None => {
-                if let Some(id) = R::written(key.clone()) {
-                    self.own.shown(&id, None);
-                }
-            }
+            None => self.own.shown(&R::written(key.clone()), None),
         }
     }
 
     fn note<R: Stored>(&self, object: &R, change: Change) {
-        if let Some(id) = R::written(Key::of(object)) {
-            let version = object.resource_version().filter(|_| change != Change::Deleted);
-            self.own.shown(&id, version.as_deref());
-        }
+        let version = object.resource_version().filter(|_| change != Change::Deleted);
+        let shown = version.as_deref().map(|version| Shown::of(version, object.is_terminating()));
+        self.own.shown(&R::written(Key::of(object)), shown);
         self.announce(object.changed(change));
     }
 }
@@ -163,8 +164,8 @@ impl Stored for RolloutRecord {
         Changed::Rollout(Key::of(self), change)
     }
 
-    fn written(key: Key) -> Option<ObjectId> {
-        Some(ObjectId::Rollout(key))
+    fn written(key: Key) -> ObjectId {
+        ObjectId::Rollout(key)
     }
 }
 
@@ -183,8 +184,8 @@ impl Stored for SetRecord {
         }
     }
 
-    fn written(key: Key) -> Option<ObjectId> {
-        Some(ObjectId::ReplicaSet(key))
+    fn written(key: Key) -> ObjectId {
+        ObjectId::ReplicaSet(key)
     }
 }
 
@@ -203,7 +204,27 @@ impl Stored for PodRecord {
         }
     }
 
-    fn written(_: Key) -> Option<ObjectId> {
-        None
+    fn written(key: Key) -> ObjectId {
+        ObjectId::Pod(key)
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.terminating
+    }
+}
+
+impl Stored for ServiceRecord {
+    const KIND: &'static str = "Service";
+
+    fn cache(store: &Store) -> &Cache<Self> {
+        &store.services
+    }
+
+    fn changed(&self, _: Change) -> Changed {
+        Changed::Service(Key::of(self))
+    }
+
+    fn written(key: Key) -> ObjectId {
+        ObjectId::Service(key)
     }
 }

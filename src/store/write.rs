@@ -6,14 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::Store;
 use super::expect::Expectation;
-use super::kinds::{RolloutRecord, SetRecord};
+use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, ObjectId};
+use super::reflect::Stored;
 use crate::plan::{UNAVAILABLE, Version};
 
 /// How long a write may take: longer than a healthy API server ever does, short enough that a hung connection does not hold a
@@ -57,7 +61,7 @@ pub enum DryRun {
     Refused(Refusal),
 }
 
-/// Writes to rollouts and their ReplicaSets.
+/// Writes to rollouts, their ReplicaSets and pods, and Services.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
@@ -152,8 +156,79 @@ impl Writer {
     ) -> Result<Version, WriteError> {
         let api = self.rollouts(rollout);
         let (params, patch) = conditional(&json!({ "status": status }), version);
-        let request = api.patch_status(&rollout.name, &params, &patch);
+        let request = async {
+            let written = api.patch_status(&rollout.name, &params, &patch).await?;
+            if let Ok(stored) = &written.decoded {
+                let stored = serde_json::to_value(stored.status()).unwrap_or_default();
+                self.store.memory.compare_status(status, &stored);
+            }
+            Ok(written)
+        };
         self.written_rollout(rollout, version, request).await
+    }
+
+    /// Changes a Service by a JSON merge patch.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn patch_service(
+        &self,
+        rollout: &Key,
+        name: &str,
+        version: &Version,
+        patch: &Value,
+    ) -> Result<(), WriteError> {
+        let api = self.services(rollout);
+        let (params, patch) = conditional(patch, version);
+        let request = api.patch(name, &params, &patch);
+        let object = ObjectId::Service(Key::new(&*rollout.namespace, name));
+        let service = self.answer_for(object.clone(), rollout, version, request).await?;
+        let written = Expectation::AtLeast(service.resource_version().unwrap_or_default());
+        self.store.expect(&object, rollout, &written);
+        Ok(())
+    }
+
+    /// Evicts a pod, unless a PodDisruptionBudget asks for patience.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Gone`] when there is no such pod, or another one of this name; [`WriteError::Refused`] with reason
+    /// [`DISRUPTION_BUDGET`] when a budget does not permit it now.
+    pub async fn evict(&self, rollout: &Key, pod: &str, uid: &str) -> Result<(), WriteError> {
+        let api: Api<PodRecord> = Api::namespaced(self.client.clone(), &rollout.namespace);
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let delete_options = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = EvictParams { delete_options: Some(delete_options), ..EvictParams::default() };
+        let object = ObjectId::Pod(Key::new(&*rollout.namespace, pod));
+        let request = async {
+            match api.evict(pod, &params).await {
+                Err(kube::Error::Api(status)) if is_budgets(&status) => Ok(Err(status.message)),
+                answer => answer.map(Ok),
+            }
+        };
+        match self.answer(request).await {
+            Ok(Ok(_)) => self.store.expect(&object, rollout, &Expectation::Going),
+            Ok(Err(message)) => return Err(WriteError::Refused(refusal(DISRUPTION_BUDGET, message))),
+            // The uid is another's.
+            Err(WriteError::Stale) => return Err(WriteError::Gone),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Looks afresh whether a Service exists, and takes it in if it does.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn look_for_service(&self, rollout: &Key, name: &str) -> Result<bool, WriteError> {
+        let found = self.answer(self.services(rollout).get_opt(name)).await?;
+        let is_there = found.is_some();
+        if let Some(service) = found {
+            self.store.take_in(service);
+        }
+        Ok(is_there)
     }
 
     /// Reads an object afresh into the caches, and expects nothing of it any more.
@@ -164,19 +239,23 @@ impl Writer {
     pub async fn refresh(&self, object: &ObjectId) -> Result<(), WriteError> {
         let key = object.key();
         match object {
-            ObjectId::Rollout(_) => match self.answer(self.rollouts(key).get_opt(&key.name)).await? {
-                Some(rollout) => self.store.take_in(rollout),
-                None => self.store.take_out::<RolloutRecord>(key),
-            },
-            ObjectId::ReplicaSet(_) => {
-                let api = self.sets(key);
-                match self.answer(api.get_opt(&key.name)).await? {
-                    Some(set) => self.store.take_in(set),
-                    None => self.store.take_out::<SetRecord>(key),
-                }
+            ObjectId::Rollout(_) => self.read_afresh(self.rollouts(key), key).await?,
+            ObjectId::ReplicaSet(_) => self.read_afresh(self.sets(key), key).await?,
+            ObjectId::Service(_) => self.read_afresh(self.services(key), key).await?,
+            ObjectId::Pod(_) => {
+                let api: Api<PodRecord> = Api::namespaced(self.client.clone(), &key.namespace);
+                self.read_afresh(api, key).await?;
             }
         }
         self.store.own.forget(object);
+        Ok(())
+    }
+
+    async fn read_afresh<R: Stored>(&self, api: Api<R>, key: &Key) -> Result<(), WriteError> {
+        match self.answer(api.get_opt(&key.name)).await? {
+            Some(object) => self.store.take_in(object),
+            None => self.store.take_out::<R>(key),
+        }
         Ok(())
     }
 
@@ -229,6 +308,10 @@ impl Writer {
         Api::namespaced(self.client.clone(), &rollout.namespace)
     }
 
+    fn services(&self, rollout: &Key) -> Api<ServiceRecord> {
+        Api::namespaced(self.client.clone(), &rollout.namespace)
+    }
+
     /// ReplicaSets as plain JSON, for those that are written whole.
     fn dynamic_sets(&self, rollout: &Key) -> Api<DynamicObject> {
         let kind = ApiResource::erase::<SetRecord>(&());
@@ -272,11 +355,19 @@ impl Writer {
 
     async fn answer<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         match tokio::time::timeout(REQUEST_DEADLINE, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(classify(error)),
+            Ok(answer) => answer.map_err(classify),
             Err(_) => Err(unavailable(format!("no answer within {}s", REQUEST_DEADLINE.as_secs()))),
         }
     }
+}
+
+/// The reason of an eviction that was refused because a PodDisruptionBudget does not permit it now.
+pub const DISRUPTION_BUDGET: &str = "DisruptionBudget";
+
+/// Whether a refusal is a disruption budget's, rather than that of a server with too much to do.
+fn is_budgets(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 429 && causes.into_iter().any(|cause| cause.reason == DISRUPTION_BUDGET)
 }
 
 fn refusal(reason: &str, message: String) -> Refusal {

@@ -18,6 +18,10 @@ use prometheus_client::registry::Registry;
 const PLAN_BUCKETS: [f64; 7] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0];
 const RPC_BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
 
+/// Buckets for the length of an update, in seconds: from a rolling update of a few pods to a canary over a working day.
+const UPDATE_BUCKETS: [f64; 12] =
+    [10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0];
+
 /// All counters of a process; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -27,8 +31,22 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     events_dropped: Counter,
     requests: Family<RequestLabels, Counter>,
+    durations: Durations,
     rpcs: Family<RpcLabels, Counter>,
     rpc_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+}
+
+/// How long updates took, by how they ended (contract A11).
+#[derive(Clone)]
+struct Durations {
+    total: Family<EndLabels, Histogram, fn() -> Histogram>,
+    progression: Family<EndLabels, Histogram, fn() -> Histogram>,
+    manual_pause: Family<EndLabels, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    status: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,6 +128,11 @@ impl Default for Metrics {
             events: Family::default(),
             events_dropped: Counter::default(),
             requests: Family::default(),
+            durations: Durations {
+                total: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
+                progression: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
+                manual_pause: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
+            },
             rpcs: Family::default(),
             rpc_seconds: Family::new_with_constructor(|| Histogram::new(RPC_BUCKETS)),
         };
@@ -136,6 +159,13 @@ impl Metrics {
         );
         let help = "Requests to the API server";
         registry.register("controller_clientset_k8s_request", help, self.requests.clone());
+        let Durations { total, progression, manual_pause } = self.durations.clone();
+        let name = "rollout_duration_seconds";
+        registry.register(name, "Seconds from the start of an update to its end", total);
+        let name = "rollout_progression_duration_seconds";
+        registry.register(name, "The same without pauses that only people end", progression);
+        let name = "rollout_manual_pause_duration_seconds";
+        registry.register(name, "Seconds of pauses that only people end, of an update", manual_pause);
         registry.register("grpc_server_handled", "RPCs that ended", self.rpcs.clone());
         registry.register("grpc_server_handling_seconds", "Seconds an RPC took", self.rpc_seconds.clone());
         let build = Family::<BuildLabels, Gauge>::default();
@@ -169,6 +199,16 @@ impl Metrics {
         let named = Named::new(namespace, name);
         self.reconcile.remove(&named);
         self.reconcile_errors.remove(&named);
+    }
+
+    /// An update ended.
+    pub fn ended(&self, how: &str, seconds: i64, paused_seconds: i64) {
+        #[expect(clippy::cast_precision_loss, reason = "no update takes 2^53 seconds")]
+        let [total, paused] = [seconds, paused_seconds].map(|seconds| seconds as f64);
+        let labels = EndLabels { status: how.to_owned() };
+        self.durations.total.get_or_create(&labels).observe(total);
+        self.durations.progression.get_or_create(&labels).observe(total - paused);
+        self.durations.manual_pause.get_or_create(&labels).observe(paused);
     }
 
     /// An event happened.

@@ -7,10 +7,12 @@ mod canary;
 mod labels;
 mod path;
 mod pod_template;
+mod reference;
 mod spec;
 mod violation;
 
 pub use labels::{key_rule, value_rule};
 pub use path::{Path, Segment};
+pub use reference::{ServiceFacts, service};
 pub use spec::rollout;
 pub use violation::{Kind, Violation};

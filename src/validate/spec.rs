@@ -103,7 +103,9 @@ fn strategy(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
 fn check_blue_green(blue_green: &BlueGreenStrategy, spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
     let mut violations = Vec::new();
     let active = blue_green.active_service.as_str();
-    if active == blue_green.preview_service.as_deref().unwrap_or_default() {
+    if active.is_empty() {
+        violations.push(Violation::required(path.field("activeService"), "names the Service that serves"));
+    } else if active == blue_green.preview_service.as_deref().unwrap_or_default() {
         violations.push(Violation::invalid(
             path.field("activeService"),
             active,

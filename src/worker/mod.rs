@@ -1,14 +1,16 @@
 //! The workers: one planner for each rollout, and tasks of their own that carry the parts of its plan out.
 //!
 //! The [`planner`] observes, plans and hands each worker the newest part; [`rollout`] writes the rollout and its status,
-//! [`replica_set`] writes ReplicaSets, [`recorder`] records events. All of them run only while this process leads. Depends on
+//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`recorder`] records events. All of them run only while this process leads. Depends on
 //! L0 to L3; knows neither the API nor who else runs.
 
 mod planner;
 mod queue;
 mod recorder;
 mod replica_set;
+mod restart;
 mod rollout;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub struct Workers {
     pub rollout_limit: usize,
     /// How many rollouts' ReplicaSets are written to at the same time.
     pub set_limit: usize,
+    /// How many rollouts' Services are written to at the same time (`--service-threads`).
+    pub service_limit: usize,
 }
 
 impl Workers {
@@ -55,9 +59,17 @@ impl Workers {
             self.rollout_limit,
             stop.clone(),
         );
+        let services = traffic::run(
+            planner.shared(),
+            writer.clone(),
+            recorder.clone(),
+            self.service_limit,
+            stop.clone(),
+        );
+        let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(planning, rollouts, sets, recording.run(stop));
+        tokio::join!(planning, rollouts, sets, services, restarts, recording.run(stop));
     }
 }

@@ -20,8 +20,11 @@ use super::queue::Latest;
 use super::recorder::{About, Recorder};
 use super::replica_set::SetsJob;
 use super::rollout::RolloutJob;
+use super::traffic::ServicesJob;
 use crate::clock::Clock;
-use crate::plan::{self, Attempt, Event, Observed, Plan, Question, SetAction, Urgency, event};
+use crate::plan::{
+    self, Attempt, Basis, Event, Eviction, Observed, Plan, Question, SetAction, Urgency, event, restart,
+};
 use crate::store::{Changed, DryRun, Key, Settled, Store, Writer};
 use crate::telemetry::Metrics;
 
@@ -44,6 +47,8 @@ pub(super) struct Shared {
     wakes: Latest<()>,
     pub(super) rollouts: Latest<RolloutJob>,
     pub(super) sets: Latest<SetsJob>,
+    pub(super) services: Latest<ServicesJob>,
+    pub(super) evictions: Latest<Vec<Eviction>>,
 }
 
 impl Shared {
@@ -62,6 +67,11 @@ impl Shared {
     pub(super) fn refused(&self, key: &Key, attempt: Attempt, reason: &str, message: &str) {
         tracing::warn!(rollout = %key, ?attempt, reason, message, "write refused");
         self.metrics.reconcile_error(&key.namespace, &key.name);
+        self.put_off(key, attempt, reason, message);
+    }
+
+    /// Has a write tried again later, and the rollout planned again at once and then.
+    pub(super) fn put_off(&self, key: &Key, attempt: Attempt, reason: &str, message: &str) {
         let next = self.store.memory.refused(key, attempt, reason, message, self.clock.now());
         self.wake(key);
         self.wake_at(key, next);
@@ -95,6 +105,8 @@ impl Planner {
             wakes: Latest::default(),
             rollouts: Latest::default(),
             sets: Latest::default(),
+            services: Latest::default(),
+            evictions: Latest::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -154,14 +166,32 @@ impl Planner {
                     self.shared.wake(&key);
                 }
             }
-            // Plans are made from sets; their pods show in the sets' status.
-            Changed::BelowSet { .. } => {}
+            // Plans are made from sets; their pods show in the sets' status, except while they are restarted.
+            Changed::BelowSet { uid, .. } => {
+                if let Some(key) = self.restarting(uid) {
+                    self.shared.wake(&key);
+                }
+            }
+            Changed::Service(service) => {
+                for key in store.rollouts_of_service(service) {
+                    self.shared.wake(&key);
+                }
+            }
             Changed::Orphan { namespace } => {
                 for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
                     self.shared.wake(&Key::of(&*rollout));
                 }
             }
         }
+    }
+
+    /// The rollout of a ReplicaSet, while its pods are being restarted.
+    fn restarting(&self, set: &str) -> Option<Key> {
+        let store = &self.shared.store;
+        let set = store.sets.get(&store.sets.key_of(set)?)?;
+        let key = store.rollouts.key_of(set.set.controller()?)?;
+        let rollout = store.rollouts.get(&key)?;
+        rollout.decoded.as_ref().is_ok_and(|rollout| restart::is_asked_for(rollout)).then_some(key)
     }
 
     fn plan(&mut self, key: &Key) {
@@ -193,8 +223,10 @@ impl Planner {
         let about = About::rollout(seen);
         self.notice(key, &about, &plan.notices);
         self.drop_setbacks(key, &plan);
-        if plan.question == Some(Question::DefaultedTemplate) {
-            self.ask(key, seen);
+        match &plan.question {
+            Some(Question::DefaultedTemplate) => self.ask(key, seen),
+            Some(Question::Services(names)) => self.look_for_services(key, names.clone()),
+            None => {}
         }
         let retry =
             seen.setbacks.iter().filter_map(|setback| setback.next_try).filter(|next| *next > now).min();
@@ -216,6 +248,11 @@ impl Planner {
                 self.shared.sets.put(key, job, Instant::now());
             }
         }
+        self.hand_out_services(key, &about, plan.services, &plan.basis);
+        match plan.evictions.is_empty() {
+            true => self.shared.evictions.take_back(key),
+            false => self.shared.evictions.put(key, plan.evictions, Instant::now()),
+        }
         match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
             true => self.shared.rollouts.take_back(key),
             false => {
@@ -227,6 +264,14 @@ impl Planner {
                 self.shared.rollouts.put(key, job, Instant::now() + wait);
             }
         }
+    }
+
+    fn hand_out_services(&self, key: &Key, about: &About, actions: Vec<plan::ServiceAction>, basis: &Basis) {
+        if actions.is_empty() {
+            return self.shared.services.take_back(key);
+        }
+        let job = ServicesJob { about: about.clone(), actions, basis: basis.clone() };
+        self.shared.services.put(key, job, Instant::now());
     }
 
     /// Records what a plan has to say besides writes, once for as long as it says so.
@@ -267,6 +312,8 @@ impl Planner {
                 .sets
                 .iter()
                 .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
+            Attempt::Service(name) => plan.services.iter().any(|action| action.name == *name),
+            Attempt::Evict(pod) => plan.evictions.iter().any(|eviction| eviction.pod == *pod),
             Attempt::Collide(_) => creates || writes_rollout,
             Attempt::Rollout => writes_rollout,
         };
@@ -279,6 +326,8 @@ impl Planner {
     fn forget(&mut self, key: &Key) {
         self.shared.sets.take_back(key);
         self.shared.rollouts.take_back(key);
+        self.shared.services.take_back(key);
+        self.shared.evictions.take_back(key);
         if let Some(record) = self.shared.store.rollouts.get(key) {
             let Err(error) = &record.decoded else { return };
             let message =
@@ -294,6 +343,36 @@ impl Planner {
         }
     }
 
+    /// Runs an errand for a rollout, unless one is under way; what it asked is asked again a little later if it is still open.
+    fn send(&self, key: &Key, errand: impl Future<Output = ()> + Send + 'static) {
+        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return;
+        }
+        let (asking, shared, key) = (Arc::clone(&self.asking), self.shared(), key.clone());
+        let run = async move {
+            errand.await;
+            asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            shared.wake_at(&key, shared.clock.now() + COMPANY);
+        };
+        self.errands.spawn(run.in_current_span());
+    }
+
+    /// Looks whether Services exist that the cache does not show.
+    fn look_for_services(&self, key: &Key, names: Vec<String>) {
+        let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
+        self.send(key, async move {
+            for name in names {
+                match writer.look_for_service(&of, &name).await {
+                    Ok(is_there) => shared.store.memory.looked_for_service(&of, &name, is_there),
+                    Err(error) => {
+                        tracing::warn!(rollout = %of, service = name, %error, "cannot look for a Service");
+                    }
+                }
+            }
+            shared.wake(&of);
+        });
+    }
+
     /// Asks the server how the pod template looks with its defaults, once for each template.
     fn ask(&self, key: &Key, seen: &Observed) {
         let (Some(object), Some(given)) =
@@ -301,27 +380,20 @@ impl Planner {
         else {
             return;
         };
-        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            return;
-        }
-        let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
-        let asking = Arc::clone(&self.asking);
-        let errand = async move {
-            match writer.dry_run_set(&key, &object).await {
+        let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
+        self.send(key, async move {
+            match writer.dry_run_set(&of, &object).await {
                 Ok(answer) => {
                     let stored = match answer {
                         DryRun::Stored(set) => plan::revision::sampled_template(&set).map(Arc::new),
                         DryRun::Refused(_) => None,
                     };
-                    shared.store.memory.defaulted(&key, Arc::new(given), stored);
-                    shared.wake(&key);
+                    shared.store.memory.defaulted(&of, Arc::new(given), stored);
+                    shared.wake(&of);
                 }
-                Err(error) => tracing::warn!(rollout = %key, %error, "no answer to a dry run"),
+                Err(error) => tracing::warn!(rollout = %of, %error, "no answer to a dry run"),
             }
-            asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            shared.wake_at(&key, shared.clock.now() + COMPANY);
-        };
-        self.errands.spawn(errand.in_current_span());
+        });
     }
 
     /// The caches had time enough to show our own writes: the objects are read afresh.

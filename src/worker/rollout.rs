@@ -10,7 +10,7 @@ use tracing::Instrument;
 use super::planner::Shared;
 use super::queue::work;
 use super::recorder::{About, Recorder};
-use crate::plan::{Attempt, RolloutPart, Version};
+use crate::plan::{Attempt, Ended, RolloutPart, Version};
 use crate::store::{Key, ObjectId, WriteError, Writer};
 
 /// How long events of a status wait for those of the ReplicaSets that the same plan moved: only their order is at stake.
@@ -59,8 +59,14 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, recorder: Recorder, key:
         let _ = tokio::time::timeout(SIZES_WAIT, shared.sets.quiet(&key)).await;
     }
     let mut events = Vec::new();
+    let ended = part.ended.clone();
     match write(&writer, &key, version, part, &mut events).await {
-        Ok(()) => shared.store.memory.succeeded(&key, &Attempt::Rollout),
+        Ok(()) => {
+            shared.store.memory.succeeded(&key, &Attempt::Rollout);
+            if let Some(Ended { how, seconds, paused_seconds }) = ended {
+                shared.metrics.ended(how.as_str(), seconds, paused_seconds);
+            }
+        }
         Err(WriteError::Stale | WriteError::Gone) => shared.wake(&key),
         Err(WriteError::Taken) => {}
         Err(WriteError::Refused(refusal)) => {

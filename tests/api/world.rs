@@ -15,7 +15,7 @@ use rolloutd::crd::{self, keys};
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::pb::v1::server_service_client::ServerServiceClient;
-use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile};
+use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile, Threads};
 use rolloutd::store::Key;
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -111,7 +111,7 @@ impl World {
             namespace: wanted.namespace.clone(),
             reconcile: wanted.reconcile,
             election: Election::Undisputed,
-            threads: 4,
+            threads: Threads::default(),
         };
         let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
         let api = Api::new(Config {

@@ -15,7 +15,7 @@ use rolloutd::crd::{self, Rollout};
 use rolloutd::lease::Leadership;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::serve::process::Process;
-use rolloutd::serve::{Connect, Election, Options, Part, Reconcile};
+use rolloutd::serve::{Connect, Election, Options, Part, Reconcile, Threads};
 use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -201,7 +201,7 @@ impl World {
             namespace: Some(self.namespace.clone()),
             reconcile: Reconcile::All,
             election: Election::Undisputed,
-            threads: 10,
+            threads: Threads::default(),
         }
     }
 

@@ -309,5 +309,6 @@ fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {
         object: Some(item.reference()),
         outcome: outcome.into(),
         rollout: is_rollout.then(|| Subject::new(object).show()),
+        ..Default::default()
     }
 }

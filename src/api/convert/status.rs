@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Wire, show};
-use crate::crd::{self, RolloutPhase, Strategy, keys};
+use crate::crd::{self, CompletionStatus, RolloutPhase, Strategy, keys};
 use crate::pb::v1;
 use v1::rollout_status::State;
+use v1::update_duration::Completion;
 
 /// The status as it is shown.
 #[must_use]
@@ -46,6 +47,30 @@ pub(super) fn status(rollout: &crd::Rollout) -> v1::RolloutStatus {
             .and_then(|canary| canary.current_background_analysis_run_status.as_ref())
             .map(run),
         current_experiment: canary.and_then(|canary| canary.current_experiment.clone()).unwrap_or_default(),
+        duration: status.duration.as_ref().map(duration),
+    }
+}
+
+fn duration(stored: &crd::RolloutDuration) -> v1::UpdateDuration {
+    let seconds = stored.total_manual_pause_duration_seconds;
+    v1::UpdateDuration {
+        start_time: show(stored.rollout_started_at.as_ref()),
+        finish_time: show(stored.finished_at.as_ref()),
+        completion: stored.completion_status.as_ref().map_or(Completion::Unspecified, completion).into(),
+        manual_pause_start_time: show(stored.manual_pause_started_at.as_ref()),
+        total_manual_pause: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+    }
+}
+
+fn completion(stored: &CompletionStatus) -> Completion {
+    match stored {
+        CompletionStatus::Promoted => Completion::Promoted,
+        CompletionStatus::FastPromoted => Completion::FastPromoted,
+        CompletionStatus::Aborted => Completion::Aborted,
+        CompletionStatus::Superseded => Completion::Superseded,
+        CompletionStatus::RolledBack => Completion::RolledBack,
+        CompletionStatus::FastRolledBack => Completion::FastRolledBack,
+        CompletionStatus::Other(_) => Completion::Unspecified,
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn snapshot(context: &Context, key: &Key) -> Option<Snapshot> {
         blockers: blockers(context, key, &seen, &plan),
         desired_weight,
         actual_weight,
-        services: services(&seen.rollout),
+        services: services(&seen),
     };
     Some(Snapshot { tree, wake_at: plan.wake_at })
 }
@@ -157,8 +157,9 @@ fn share(part: i64, whole: i64) -> i32 {
     i32::try_from((part * 200 + whole) / (whole * 2)).unwrap_or(i32::MAX)
 }
 
-/// The Services that the spec names, with what the status says of them.
-fn services(rollout: &Rollout) -> Vec<v1::ServiceSummary> {
+/// The Services that the spec names, and which versions they select.
+fn services(seen: &Observed) -> Vec<v1::ServiceSummary> {
+    let rollout = &seen.rollout;
     let status = rollout.status();
     let service = |name: Option<&str>, role: &str, hash: Option<&str>| {
         let name = name.filter(|name| !name.is_empty())?;
@@ -181,13 +182,9 @@ fn services(rollout: &Rollout) -> Vec<v1::ServiceSummary> {
             ]
         }
         Ok(Strategy::BlueGreen(spec)) => {
-            let status = status.blue_green.as_ref();
-            let active = status.and_then(|status| status.active_selector.as_deref());
-            let preview = status.and_then(|status| status.preview_selector.as_deref());
-            [
-                service(Some(&spec.active_service), "active", active),
-                service(spec.preview_service.as_deref(), "preview", preview),
-            ]
+            let selected = |name: Option<&str>| seen.service(name?).map(plan::Service::hash);
+            let (active, preview) = (Some(spec.active_service.as_str()), spec.preview_service.as_deref());
+            [service(active, "active", selected(active)), service(preview, "preview", selected(preview))]
         }
         Err(_) => [None, None],
     };
@@ -212,6 +209,8 @@ fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
     let object = match &blocker.object {
         Object::Rollout => rollout_object(key),
         Object::ReplicaSet(name) => object("apps/v1", "ReplicaSet", &key.namespace, name),
+        Object::Service(name) => object("v1", "Service", &key.namespace, name),
+        Object::Pod(name) => object("v1", "Pod", &key.namespace, name),
     };
     let reason = match blocker.reason {
         BlockerReason::PauseStep => Reason::PauseStep,
@@ -226,6 +225,9 @@ fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::WriteRefused => Reason::WriteRefused,
         BlockerReason::MalformedObject => Reason::MalformedObject,
         BlockerReason::Scaling => Reason::Scaling,
+        BlockerReason::BlueGreenPause => Reason::BlueGreenPause,
+        BlockerReason::ServiceSwitch => Reason::ServiceSwitch,
+        BlockerReason::Restarting => Reason::Restarting,
     };
     v1::Blocker {
         reason: reason.into(),

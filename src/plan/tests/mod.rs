@@ -2,6 +2,8 @@
 //! design.md checked after every single write.
 
 mod adversity;
+mod blue_green;
+mod duration;
 mod properties;
 mod scenarios;
 mod world;

@@ -22,6 +22,8 @@ enum Operation {
     Unlabel(usize),
     /// A weight that is none, or a sound one again.
     Weight(i32),
+    /// Another strategy.
+    Strategy(Value),
     /// Plans and writes so many times, with pods that move every so often.
     Run(usize),
     Wait(i64),
@@ -41,12 +43,31 @@ fn operation() -> impl Strategy<Value = Operation> {
         Just(Operation::Permit),
         any::<usize>().prop_map(Operation::Unlabel),
         prop_oneof![Just(101), 0..=100_i32].prop_map(Operation::Weight),
+        strategy().prop_map(Operation::Strategy),
         (1..6_usize).prop_map(Operation::Run),
         (1..30_i64).prop_map(Operation::Wait),
     ]
 }
 
 fn strategy() -> impl Strategy<Value = Value> {
+    prop_oneof![canary(), blue_green()]
+}
+
+fn blue_green() -> impl Strategy<Value = Value> {
+    let maybe = |most: i32| proptest::option::of(0..most);
+    let delays = (maybe(20), maybe(20), maybe(4));
+    (proptest::option::of(any::<bool>()), maybe(20), maybe(6), delays).prop_map(
+        |(auto_promotion, seconds, preview, (delay, abort_delay, limit))| {
+            let mut strategy = json!({ "activeService": "active", "previewService": "preview",
+                "autoPromotionEnabled": auto_promotion, "autoPromotionSeconds": seconds, "previewReplicaCount": preview,
+                "scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": abort_delay, "scaleDownDelayRevisionLimit": limit });
+            strategy.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            json!({ "blueGreen": strategy })
+        },
+    )
+}
+
+fn canary() -> impl Strategy<Value = Value> {
     let step = prop_oneof![
         (0..=100_i32).prop_map(|weight| json!({ "setWeight": weight })),
         Just(json!({ "pause": { "duration": 5 } })),
@@ -54,7 +75,7 @@ fn strategy() -> impl Strategy<Value = Value> {
     ];
     (proptest::collection::vec(step, 0..5), 0..4_i32, 0..4_i32).prop_map(|(steps, surge, unavailable)| {
         let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
-        json!({ "steps": steps, "maxSurge": surge, "maxUnavailable": unavailable })
+        json!({ "canary": { "steps": steps, "maxSurge": surge, "maxUnavailable": unavailable } })
     })
 }
 
@@ -79,6 +100,7 @@ fn perform(world: &mut World, operation: &Operation) {
                 world.edit(|spec| spec["strategy"]["canary"]["steps"][0]["setWeight"] = json!(weight));
             }
         }
+        Operation::Strategy(strategy) => world.edit(|spec| spec["strategy"] = strategy.clone()),
         Operation::Run(plans) => {
             for round in 0..*plans {
                 let plan = world.plan();
@@ -113,7 +135,7 @@ proptest! {
     fn nothing_ever_sticks(
         replicas in 0..9_i32, strategy in strategy(), operations in proptest::collection::vec(operation(), 0..25),
     ) {
-        let mut world = World::new(replicas, strategy);
+        let mut world = World::with_strategy(replicas, strategy);
         for operation in &operations {
             perform(&mut world, operation);
         }
@@ -131,7 +153,8 @@ proptest! {
         }
         prop_assert_eq!(world.status().phase, Some(RolloutPhase::Healthy), "{:#?} {:#?}", world.status(), world.sets);
         let plan = world.plan();
-        prop_assert!(plan.sets.is_empty() && plan.rollout.object.is_none() && plan.rollout.status.is_none());
+        prop_assert!(plan.sets.is_empty() && plan.services.is_empty(), "{plan:?}");
+        prop_assert!(plan.rollout.object.is_none() && plan.rollout.status.is_none(), "{plan:?}");
         prop_assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
     }
 
@@ -139,7 +162,7 @@ proptest! {
     fn the_same_input_gives_the_same_plan(
         replicas in 0..9_i32, strategy in strategy(), operations in proptest::collection::vec(operation(), 0..10),
     ) {
-        let mut world = World::new(replicas, strategy);
+        let mut world = World::with_strategy(replicas, strategy);
         for operation in &operations {
             perform(&mut world, operation);
         }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::crd::{Rollout, RolloutStatus};
-use crate::plan::{self, Attempt, Observed, Plan, ReplicaSet, SetAction, Setback, canary};
+use crate::crd::{Rollout, RolloutStatus, Strategy, keys};
+use crate::plan::{
+    self, Attempt, Ended, Observed, Plan, ReplicaSet, Service, ServiceAction, SetAction, Setback, canary,
+};
 
 /// How pods of an image turn out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,23 +18,50 @@ pub(super) enum Outcome {
     Never,
 }
 
+fn service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        resource_version: "1".to_owned(),
+        selector: [("app".to_owned(), "web".to_owned())].into(),
+        ..Service::default()
+    }
+}
+
 pub(super) struct World {
     pub(super) object: Value,
     pub(super) sets: BTreeMap<String, ReplicaSet>,
     pub(super) setbacks: Vec<Setback>,
     pub(super) orphans: Vec<ReplicaSet>,
+    pub(super) services: BTreeMap<String, Service>,
     pub(super) now: Timestamp,
     /// Outcomes of images other than ready.
     pub(super) outcomes: BTreeMap<String, Outcome>,
     pub(super) events: Vec<String>,
     /// Writes by verb and kind.
     pub(super) writes: Vec<String>,
+    /// Updates that ended.
+    pub(super) ended: Vec<Ended>,
     version: u64,
 }
 
 impl World {
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn new(replicas: i32, canary: Value) -> Self {
+        Self::with_strategy(replicas, json!({ "canary": canary }))
+    }
+
+    /// A blue-green rollout with its Services, `active` and `preview`.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
+    pub(super) fn blue_green(replicas: i32, more: Value) -> Self {
+        let mut strategy = json!({ "activeService": "active", "previewService": "preview" });
+        json_patch::merge(&mut strategy, &more);
+        Self::with_strategy(replicas, json!({ "blueGreen": strategy }))
+    }
+
+    /// With the Services `active` and `preview`.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
+    pub(super) fn with_strategy(replicas: i32, strategy: Value) -> Self {
         let object = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
@@ -43,7 +72,7 @@ impl World {
             "spec": {
                 "replicas": replicas,
                 "selector": { "matchLabels": { "app": "web" } },
-                "strategy": { "canary": canary },
+                "strategy": strategy,
                 "template": {
                     "metadata": { "labels": { "app": "web" } },
                     "spec": { "containers": [{ "name": "web", "image": "v1" }] },
@@ -55,10 +84,12 @@ impl World {
             sets: BTreeMap::new(),
             setbacks: Vec::new(),
             orphans: Vec::new(),
+            services: ["active", "preview"].map(|name| (name.to_owned(), service(name))).into(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
             events: Vec::new(),
             writes: Vec::new(),
+            ended: Vec::new(),
             version: 1,
         }
     }
@@ -71,6 +102,10 @@ impl World {
             orphans: self.orphans.iter().cloned().map(Arc::new).collect(),
             defaulted: None,
             setbacks: self.setbacks.clone(),
+            services: self.services.values().cloned().map(Arc::new).collect(),
+            absent_services: ["active", "preview"].map(str::to_owned).into(),
+            pods: Vec::new(),
+            pruned: Arc::default(),
         }
     }
 
@@ -123,8 +158,14 @@ impl World {
         let permitted: Vec<&SetAction> = plan.sets.iter().filter(|action| !refused(action)).collect();
         for action in permitted {
             let before = self.sizes();
+            self.check_active(action);
             self.apply_to_set(action);
             self.check(&before, action);
+            wrote = true;
+        }
+        for action in &plan.services {
+            self.check_switch(action);
+            self.apply_to_service(action);
             wrote = true;
         }
         if let Some(write) = &plan.rollout.object {
@@ -142,10 +183,70 @@ impl World {
             self.events
                 .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
             self.writes.push("patch rollout/status".to_owned());
+            self.ended.extend(plan.rollout.ended.clone());
             self.check_step(&before);
             wrote = true;
         }
         wrote
+    }
+
+    fn apply_to_service(&mut self, action: &ServiceAction) {
+        self.version += 1;
+        self.writes.push("patch service".to_owned());
+        let service = self.services.get_mut(&action.name).unwrap();
+        assert_eq!(action.version.resource_version, service.resource_version, "decided on an old version");
+        match &action.write.patch["spec"]["selector"][keys::POD_TEMPLATE_HASH] {
+            Value::String(hash) => service.selector.insert(keys::POD_TEMPLATE_HASH.to_owned(), hash.clone()),
+            _ => service.selector.remove(keys::POD_TEMPLATE_HASH),
+        };
+        let manager = &action.write.patch["metadata"]["annotations"][keys::MANAGED_BY_ROLLOUTS];
+        service.managed_by = manager.as_str().map(str::to_owned);
+        service.resource_version = self.version.to_string();
+        let events = action.write.events.iter();
+        self.events.extend(events.map(|event| format!("{}: {}", event.reason, event.message)));
+    }
+
+    /// The property of design.md for blue-green: the active Service is never given fewer available pods than promotion requires, unless
+    /// it had fewer still.
+    fn check_switch(&self, action: &ServiceAction) {
+        let Value::String(to) = &action.write.patch["spec"]["selector"][keys::POD_TEMPLATE_HASH] else {
+            return;
+        };
+        let before = self.services[&action.name].hash();
+        if action.name != "active" || before == to {
+            return;
+        }
+        let available = |hash: &str| {
+            let set = self.sets.values().find(|set| set.hash() == hash);
+            set.map_or(0, |set| set.status.available)
+        };
+        let required = self.observed().rollout.spec.replicas();
+        assert!(
+            available(to) >= required || (!before.is_empty() && available(to) > available(before)),
+            "{before} -> {to} with {} of {required} pods available",
+            available(to)
+        );
+    }
+
+    /// No write of ours takes pods from the set that the active Service of a blue-green rollout selects, but for those beyond replicas.
+    fn check_active(&self, action: &SetAction) {
+        let seen = self.observed();
+        let is_blue_green = matches!(seen.rollout.spec.strategy(), Ok(Strategy::BlueGreen(_)));
+        let SetAction::Patch { name, write, .. } = action else { return };
+        let set = &self.sets[name];
+        let Some(size) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) else { return };
+        if is_blue_green && set.hash() == self.services["active"].hash() {
+            let least = i64::from(set.replicas.min(seen.rollout.spec.replicas()));
+            assert!(size >= least, "the active set shrinks to {size}: {action:?}");
+        }
+    }
+
+    /// The image that a Service's pods have; empty when it selects no version.
+    pub(super) fn served_by(&self, service: &str) -> String {
+        let hash = self.services[service].hash();
+        let set = self.sets.values().find(|set| !hash.is_empty() && set.hash() == hash);
+        let image = set.and_then(|set| set.template.pointer("/spec/containers/0/image")?.as_str());
+        image.unwrap_or_default().to_owned()
     }
 
     fn apply_to_set(&mut self, action: &SetAction) {
@@ -165,6 +266,7 @@ impl World {
                     annotations: strings(&object["metadata"]["annotations"]),
                     owners: object["metadata"]["ownerReferences"].as_array().unwrap().clone(),
                     replicas: i32::try_from(object["spec"]["replicas"].as_i64().unwrap()).unwrap(),
+                    selector: serde_json::from_value(object["spec"]["selector"].clone()).unwrap(),
                     template: Arc::new(object["spec"]["template"].clone()),
                     ..ReplicaSet::default()
                 };
@@ -307,8 +409,8 @@ impl World {
     /// The properties of design.md for a canary without routing.
     fn check(&self, (spec_before, lasting_before): &(i32, i32), action: &SetAction) {
         let seen = self.observed();
-        let strategy = seen.rollout.spec.strategy.clone().unwrap();
-        let limits = canary::limits(&seen, strategy.canary.as_ref().unwrap());
+        let Ok(Strategy::Canary(canary)) = seen.rollout.spec.strategy() else { return };
+        let limits = canary::limits(&seen, canary);
         let (spec, lasting) = self.sizes();
         assert!(
             spec <= limits.most().max(*spec_before),

@@ -1,0 +1,260 @@
+//! Restarting pods on request: those older than spec.restartAt are evicted, few at a time (contract A13).
+//!
+//! How many may go at once follows from how many are available, so that a restart is never the reason for more pods missing than
+//! the strategy permits. PodDisruptionBudgets are the API server's to honour: an eviction that one refuses is tried again.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::Eviction;
+use super::canary::total;
+use super::observed::{Observed, Pod};
+use super::revision::Revisions;
+use super::stance::Stance;
+use crate::crd::{IntOrString, Rollout, RolloutSpec, Rounding, Strategy, Time};
+
+/// Where a restart stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Restart {
+    /// Pods to evict now.
+    pub evictions: Vec<Eviction>,
+    /// Pods that are yet to go, those to evict now included.
+    pub older: usize,
+    /// Pods of the rollout.
+    pub pods: usize,
+    /// Whether it is yet to be done.
+    pub is_pending: bool,
+    /// status.restartedAt.
+    pub restarted_at: Option<Time>,
+    /// When time alone will move it on.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Whether a restart is asked for and not done yet; only then are pods looked at.
+#[must_use]
+pub fn is_asked_for(rollout: &Rollout) -> bool {
+    rollout.spec.restart_at.is_some() && rollout.spec.restart_at != rollout.status().restarted_at
+}
+
+/// Moves a restart on. An update that begins restarts pods by itself (contract 4.7).
+#[must_use]
+pub(super) fn restart(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    now: Timestamp,
+) -> Restart {
+    let rollout = &seen.rollout;
+    if stance.fresh {
+        return Restart { restarted_at: rollout.spec.restart_at.clone(), ..Restart::default() };
+    }
+    let restarted_at = rollout.status().restarted_at.clone();
+    let Some(restart_at) = rollout.spec.restart_at.clone().filter(|_| is_asked_for(rollout)) else {
+        return Restart { restarted_at, ..Restart::default() };
+    };
+    if restart_at.instant() > now {
+        let wake_at = Some(restart_at.instant());
+        return Restart { is_pending: true, restarted_at, wake_at, ..Restart::default() };
+    }
+    let pods = in_order(seen, revisions);
+    let older: Vec<&Pod> = pods.iter().copied().filter(|pod| pod.created < restart_at.instant()).collect();
+    let going = older.iter().filter(|pod| pod.terminating).count();
+    if older.len() == going {
+        return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
+    }
+    let (available, wake_at) = available(&pods, rollout.spec.min_ready_seconds(), now);
+    let spare = usize::try_from(available - least_available(seen)).unwrap_or(0);
+    let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone() };
+    let evictions = older.iter().copied().filter(|pod| !pod.terminating).take(spare);
+    Restart {
+        evictions: evictions.map(|pod| evict(&pod)).collect(),
+        older: older.len(),
+        pods: pods.len(),
+        is_pending: true,
+        restarted_at,
+        wake_at,
+    }
+}
+
+/// Pods in the order in which they go: those of the stable set first, then those of the new one, then the others; oldest first.
+fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
+    let stable = revisions.stable.map(|set| set.uid.as_str());
+    let new = revisions.new_set().map(|set| set.uid.as_str());
+    let rank = |pod: &Pod| match Some(pod.set.as_str()) {
+        set if set == stable => 0,
+        set if set == new => 1,
+        _ => 2,
+    };
+    let mut pods: Vec<&Pod> = seen.pods.iter().collect();
+    pods.sort_by(|a, b| (rank(a), a.created, &a.name).cmp(&(rank(b), b.created, &b.name)));
+    pods
+}
+
+/// How many pods are available, and when the next one that is ready will be.
+fn available(pods: &[&Pod], min_ready_seconds: i32, now: Timestamp) -> (i32, Option<Timestamp>) {
+    let delay = SignedDuration::from_secs(min_ready_seconds.into());
+    let staying = pods.iter().filter(|pod| !pod.terminating).filter_map(|pod| pod.ready_since);
+    let from: Vec<Timestamp> = staying.filter_map(|since| since.checked_add(delay).ok()).collect();
+    let count = from.iter().filter(|from| **from <= now).count();
+    (i32::try_from(count).unwrap_or(i32::MAX), from.into_iter().filter(|from| *from > now).min())
+}
+
+/// How many pods must stay available: as many as there are to be, without as many as may be missing, which is one at least.
+fn least_available(seen: &Observed) -> i32 {
+    let replicas = seen.rollout.spec.replicas();
+    let wanted = replicas.max(total(seen.sets.iter().map(|set| set.replicas)));
+    wanted.saturating_sub(max_unavailable(&seen.rollout.spec).max(1))
+}
+
+fn max_unavailable(spec: &RolloutSpec) -> i32 {
+    let given: Option<IntOrString> = match spec.strategy() {
+        Ok(Strategy::Canary(canary)) => Some(canary.max_unavailable()),
+        Ok(Strategy::BlueGreen(blue_green)) => Some(blue_green.max_unavailable()),
+        Err(_) => None,
+    };
+    let replicas = spec.replicas();
+    // Validation refuses what is no percentage; should one get here, it counts as nothing.
+    given.and_then(|given| given.scaled(replicas, Rounding::Down).ok()).unwrap_or(0).clamp(0, replicas.max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::{ReplicaSet, plan};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000 + second).unwrap()
+    }
+
+    /// Pods of the set with this hash, in ages of creation; ready since then.
+    fn pods(hash: &str, created: &[i64]) -> Vec<Pod> {
+        let pod = |(index, second): (usize, &i64)| Pod {
+            name: format!("web-{hash}-{index}"),
+            uid: format!("uid-{hash}-{index}"),
+            set: format!("uid-{hash}"),
+            created: at(*second),
+            terminating: false,
+            ready_since: Some(at(*second)),
+        };
+        created.iter().enumerate().map(pod).collect()
+    }
+
+    /// A rollout at rest with `hash` stable, asked at second 10 to restart its pods.
+    fn seen(more: Value, pods: Vec<Pod>) -> Observed {
+        let mut object = json!({
+            "metadata": { "name": "web", "namespace": "shop", "uid": "uid-web", "generation": 1, "annotations": { "rollout.argoproj.io/revision": "1" } },
+            "spec": {
+                "replicas": 4, "restartAt": at(10).to_string(), "strategy": { "canary": { "maxUnavailable": 1 } },
+                "selector": { "matchLabels": { "app": "web" } },
+                "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "web", "image": "v1" }] } },
+            },
+            "status": { "observedGeneration": "1", "currentPodHash": "a", "stableRS": "a", "currentStepHash": "5ffbfbbd64" },
+        });
+        json_patch::merge(&mut object, &more);
+        let set = |hash: &str, replicas: i32| ReplicaSet {
+            name: format!("web-{hash}"),
+            uid: format!("uid-{hash}"),
+            labels: [("rollouts-pod-template-hash".to_owned(), hash.to_owned())].into(),
+            replicas,
+            ..ReplicaSet::default()
+        };
+        let of = |hash: &str| pods.iter().filter(|pod| pod.set == format!("uid-{hash}")).count();
+        let sets = ["a", "b"].into_iter().filter(|hash| of(hash) > 0);
+        Observed {
+            rollout: Arc::new(serde_json::from_value(object).unwrap()),
+            sets: sets.map(|hash| Arc::new(set(hash, i32::try_from(of(hash)).unwrap()))).collect(),
+            orphans: Vec::new(),
+            defaulted: None,
+            setbacks: Vec::new(),
+            services: Vec::new(),
+            absent_services: Default::default(),
+            pods,
+            pruned: Arc::default(),
+        }
+    }
+
+    fn evicted(seen: &Observed, now: i64) -> Vec<String> {
+        plan(seen, at(now)).evictions.into_iter().map(|eviction| eviction.pod).collect()
+    }
+
+    fn restarted_at(seen: &Observed, now: i64) -> Value {
+        plan(seen, at(now)).rollout.status.map_or(Value::Null, |write| write.patch["restartedAt"].clone())
+    }
+
+    #[test]
+    fn as_many_pods_go_as_may_be_unavailable_and_one_at_least() {
+        let old = || pods("a", &[3, 2, 1, 0]);
+        for (unavailable, going) in
+            [(json!(0), 1), (json!(1), 1), (json!(2), 2), (json!("50%"), 2), (json!(9), 4)]
+        {
+            let more = json!({ "spec": { "strategy": { "canary": { "maxUnavailable": unavailable } } } });
+            let evicted = evicted(&seen(more, old()), 20);
+            assert_eq!(evicted.len(), going, "{unavailable}: {evicted:?}");
+            assert_eq!(evicted[0], "web-a-3", "the oldest first");
+        }
+    }
+
+    #[test]
+    fn nobody_goes_while_others_are_missing() {
+        let mut young = pods("a", &[0, 0, 0, 15]);
+        young[3].ready_since = None;
+        assert_eq!(evicted(&seen(json!({}), young.clone()), 20), [""; 0]);
+        young[3].ready_since = Some(at(19));
+        assert_eq!(evicted(&seen(json!({}), young.clone()), 20).len(), 1);
+        let slow = json!({ "spec": { "minReadySeconds": 5 } });
+        let plan = plan(&seen(slow, young.clone()), at(20));
+        assert_eq!((plan.evictions.len(), plan.wake_at), (0, Some(at(24))), "ready is not available yet");
+        young[0].terminating = true;
+        assert_eq!(evicted(&seen(json!({}), young), 20), [""; 0], "one is on its way out");
+    }
+
+    #[test]
+    fn pods_of_the_time_itself_and_later_ones_stay_and_then_it_is_done() {
+        let done = seen(json!({}), pods("a", &[10, 11, 12, 13]));
+        assert_eq!(evicted(&done, 20), [""; 0]);
+        assert_eq!(restarted_at(&done, 20), json!(at(10).to_string()));
+        let mut last = pods("a", &[0, 11, 12, 13]);
+        assert_eq!(restarted_at(&seen(json!({}), last.clone()), 20), Value::Null);
+        last[0].terminating = true;
+        assert_eq!(restarted_at(&seen(json!({}), last), 20), json!(at(10).to_string()));
+    }
+
+    #[test]
+    fn a_restart_in_the_future_waits_for_its_time_and_says_so() {
+        let plan = plan(&seen(json!({}), pods("a", &[0, 0, 0, 0])), at(5));
+        assert_eq!((plan.evictions.len(), plan.wake_at), (0, Some(at(10))));
+        let blocker =
+            plan.blockers.iter().find(|blocker| blocker.reason == crate::plan::BlockerReason::Restarting);
+        assert_eq!(blocker.unwrap().next_at, Some(at(10)));
+    }
+
+    #[test]
+    fn the_stable_version_goes_first_and_all_versions_count() {
+        let status = json!({ "status": { "currentPodHash": "b" }, "spec": { "strategy": { "canary": { "maxUnavailable": 2 } } } });
+        let both = [pods("b", &[0, 0]), pods("a", &[1, 1, 1])].concat();
+        // Five pods are wanted of two versions, and all are available: two may go.
+        assert_eq!(evicted(&seen(status, both), 20), ["web-a-0", "web-a-1"]);
+    }
+
+    #[test]
+    fn what_is_done_or_not_asked_for_moves_nothing() {
+        for more in [
+            json!({ "status": { "restartedAt": at(10).to_string() } }),
+            json!({ "spec": { "restartAt": null } }),
+        ] {
+            assert_eq!(evicted(&seen(more, pods("a", &[0, 0, 0, 0])), 20), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn blue_green_has_a_limit_of_its_own() {
+        let more = json!({ "spec": { "replicas": 4, "strategy": { "canary": null, "blueGreen": { "activeService": "web", "maxUnavailable": 3 } } },
+            "status": { "currentStepHash": null } });
+        let mut seen = seen(more, pods("a", &[0, 0, 0, 0]));
+        seen.services = vec![Arc::new(crate::plan::Service { name: "web".to_owned(), ..Default::default() })];
+        assert_eq!(evicted(&seen, 20).len(), 3);
+    }
+}

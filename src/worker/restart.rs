@@ -1,0 +1,45 @@
+//! Evicts pods that are to be restarted, as far as PodDisruptionBudgets permit.
+//!
+//! How many may go was decided on a look at all pods of the rollout; the next are decided on once those are seen to go.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::planner::Shared;
+use super::queue::work;
+use crate::plan::{Attempt, Eviction};
+use crate::store::{DISRUPTION_BUDGET, Key, WriteError, Writer};
+
+/// Runs until it is told to stop.
+pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop: CancellationToken) {
+    let carry_out = |key: Key, evictions: Vec<Eviction>| {
+        let span =
+            tracing::info_span!("write", namespace = %key.namespace, rollout = %key.name, object = "pods");
+        carry_out(Arc::clone(&shared), writer.clone(), key, evictions).instrument(span)
+    };
+    work(&shared.evictions, limit, stop, carry_out).await;
+}
+
+async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Vec<Eviction>) {
+    for Eviction { pod, uid } in evictions {
+        let attempt = Attempt::Evict(pod.clone());
+        if shared.store.memory.next_try(&key, &attempt, shared.clock.now()).is_some() {
+            continue;
+        }
+        match writer.evict(&key, &pod, &uid).await {
+            Ok(()) => {
+                tracing::info!(pod, "evicted pod");
+                shared.store.memory.succeeded(&key, &attempt);
+            }
+            Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => return shared.wake(&key),
+            Err(WriteError::Refused(refusal)) if refusal.reason == DISRUPTION_BUDGET => {
+                shared.put_off(&key, attempt, &refusal.reason, &refusal.message);
+            }
+            Err(WriteError::Refused(refusal)) => {
+                shared.refused(&key, attempt, &refusal.reason, &refusal.message);
+            }
+        }
+    }
+}
