@@ -169,7 +169,7 @@ impl BlueGreen<'_> {
         }
         let size = self.new_size(stance);
         let is_ready =
-            |new: &ReplicaSet| new.replicas == size && new.status.available >= size && !stance.fresh;
+            |new: &ReplicaSet| new.replicas == size && new.surely_available() >= size && !stance.fresh;
         if !self.revisions.new_set().is_some_and(is_ready) {
             return Gate::NotReady;
         }
@@ -188,7 +188,7 @@ impl BlueGreen<'_> {
         let was_paused = stance.controller_pause;
         stance.pauses.retain(|pause| pause.reason != PauseReason::BlueGreenPause);
         let size = self.new_size(stance);
-        let preview_is_up = |new: &ReplicaSet| new.replicas == size && new.status.available >= size;
+        let preview_is_up = |new: &ReplicaSet| new.replicas == size && new.surely_available() >= size;
         let waits_to_grow = !self.is_whole(stance);
         if waits_to_grow && !stance.fresh && self.revisions.new_set().is_some_and(preview_is_up) {
             stance.check_point = true;
@@ -227,7 +227,7 @@ impl BlueGreen<'_> {
         let sizes =
             sizes.chain(self.revisions.others.iter().copied().zip(others.iter().map(|stay| stay.size)));
         let changes = sizes.into_iter().any(|(set, size)| set.replicas != size);
-        let is_reached = |set: &ReplicaSet| set.replicas == new.size && set.status.available >= new.size;
+        let is_reached = |set: &ReplicaSet| set.replicas == new.size && set.surely_available() >= new.size;
         Sizing {
             new: new.size,
             first: wanted.new,
@@ -252,7 +252,7 @@ impl BlueGreen<'_> {
         let deadline = if passes { Deadline::Keep } else { Deadline::Clear };
         match (self.revisions.new_set(), self.revisions.stable_apart()) {
             (Some(new), Some(stable)) if stance.is_aborted() => {
-                let serves = stable.status.available >= self.replicas() && !self.is_active();
+                let serves = stable.surely_available() >= self.replicas() && !self.is_active();
                 let others_serve = if serves { OthersServe::Yes } else { OthersServe::No };
                 scale_down::after_abort(new, self.strategy.abort_scale_down(), others_serve, self.now)
             }
@@ -312,7 +312,7 @@ impl BlueGreen<'_> {
         let replicas = self.replicas();
         set.replicas == replicas
             && set.desired_replicas() == Some(replicas)
-            && set.status.available >= replicas
+            && set.surely_available() >= replicas
     }
 
     /// Whether the stable set may serve again: it has all its pods, or more than the set that serves now. A Service that selects no
@@ -321,8 +321,8 @@ impl BlueGreen<'_> {
         let active = self.active();
         let serving = self.revisions.all().find(|set| set.hash() == active);
         let served_by = serving.map_or(0, |set| set.status.available);
-        stable.status.available >= self.replicas()
-            || (!active.is_empty() && stable.status.available > served_by)
+        stable.surely_available() >= self.replicas()
+            || (!active.is_empty() && stable.surely_available() > served_by)
     }
 }
 

@@ -44,8 +44,11 @@ pub fn sizing(
     let weight = stance.weight(revisions, canary);
     if !seen.rollout.spec.paused() {
         let wanted = share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge);
-        let swaps_at = places_kept_until(seen);
-        return unless_stuck(toward(limits, wanted, sizes, revisions), limits, sizes, swaps_at, now);
+        let sizing = toward(limits, wanted, sizes, revisions);
+        if sizing.changes || !are_observed(revisions) {
+            return sizing;
+        }
+        return unless_stuck(sizing, limits, sizes, places_kept_until(seen), now);
     }
     let held = match is_resized(seen, revisions) {
         true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
@@ -71,11 +74,17 @@ fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_
     let older: Vec<Size> = revisions.others.iter().map(|set| set.size()).collect();
     let lasting = total(revisions.all().map(|set| set.size().lasting()));
     let others = next_older(limits, lasting, &older);
+    let are_observed = are_observed(revisions);
     let others_change = older.iter().zip(&others).any(|(size, &next)| size.spec != next);
 
-    let next = next_counts(limits, wanted, sizes);
     let now = Counts { new: spec(sizes.new), stable: spec(sizes.stable) };
+    let next = next_counts(limits, wanted, sizes);
     let changes = next != now || others_change;
+    // Nothing shrinks on the word of a status about an older spec: its available pods may be on their way out.
+    let (next, others) = match are_observed {
+        true => (next, others),
+        false => (next.at_least(now), older.iter().map(|size| size.spec).collect()),
+    };
     Sizing {
         new: next.new,
         first: next.new,
@@ -90,6 +99,11 @@ fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_
     }
 }
 
+/// Whether the statuses of all sets are about their current specs.
+fn are_observed(revisions: &Revisions<'_>) -> bool {
+    revisions.all().all(ReplicaSet::is_observed)
+}
+
 /// Takes the way out where nothing moves and nothing ever would.
 fn unless_stuck(
     sizing: Sizing,
@@ -98,9 +112,6 @@ fn unless_stuck(
     swaps_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Sizing {
-    if sizing.changes {
-        return sizing;
-    }
     match way_out(limits, sizing.wanted, sizes) {
         None => sizing,
         Some(WayOut::ShedNew(Counts { new, stable })) => {
@@ -136,7 +147,8 @@ fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_
 }
 
 fn reached(revisions: &Revisions<'_>) -> bool {
-    let new = revisions.new_set().is_some_and(|new| new.status.available == new.replicas);
+    let is_whole = |new: &ReplicaSet| new.is_observed() && new.status.available == new.replicas;
+    let new = revisions.new_set().is_some_and(is_whole);
     let stable = revisions.stable_apart().is_none_or(|stable| stable.status.replicas == stable.replicas);
     new && stable && revisions.others.iter().all(|set| set.status.available == 0)
 }

@@ -211,6 +211,18 @@ impl ReplicaSet {
         self.annotations.get(keys::DESIRED_REPLICAS).and_then(|text| text.parse().ok())
     }
 
+    /// Whether its status is about its current spec. One about an older spec may count pods that are on their way out already.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.status.observed_generation >= self.generation
+    }
+
+    /// Pods that are certainly available: none as long as the status is about an older spec.
+    #[must_use]
+    pub fn surely_available(&self) -> i32 {
+        if self.is_observed() { self.status.available } else { 0 }
+    }
+
     /// Its size as the arithmetic takes it.
     #[must_use]
     pub fn size(&self) -> super::replicas::Size {

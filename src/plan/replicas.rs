@@ -85,6 +85,14 @@ pub struct Counts {
     pub stable: i32,
 }
 
+impl Counts {
+    /// The larger of each.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self { new: self.new.max(other.new), stable: self.stable.max(other.stable) }
+    }
+}
+
 /// The sets of a rollout by their part in an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {

@@ -25,7 +25,7 @@ pub struct Sizing {
     pub swaps: bool,
     /// When time alone changes the sizes, if nothing moves until then.
     pub wake_at: Option<Timestamp>,
-    /// Whether any set that exists is to change its size now.
+    /// Whether any set that exists is to change its size, now or once its status is about its current spec.
     pub changes: bool,
     /// Whether what the update waits for has been reached: all sizes are as wanted, the new pods are available, and for a canary the
     /// stable ones exist and older ones are gone (contract 4.5 AtDesiredReplicaCounts).

@@ -80,7 +80,7 @@ fn promotion(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Opt
     if revisions.stable.is_none() {
         return Some("Initial deploy".to_owned());
     }
-    if stance.is_aborted() || new.status.available < seen.rollout.spec.replicas() {
+    if stance.is_aborted() || new.surely_available() < seen.rollout.spec.replicas() {
         return None;
     }
     if stance.promotion == Promotion::Full {

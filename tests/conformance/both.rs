@@ -1,4 +1,17 @@
-//! Tests that run once on each cluster.
+//! Tests that run on each cluster: once, or by each driver with several sizes.
+
+/// Runs scenarios on both clusters, by both drivers, with several sizes.
+macro_rules! scenarios {
+    ($($name:ident)+) => {
+        mod on_the_embedded_cluster {
+            $(#[test] fn $name() { crate::scenarios::embedded(super::$name); })+
+        }
+
+        mod on_kubernetes {
+            $(#[test] fn $name() { crate::scenarios::real(super::$name); })+
+        }
+    };
+}
 
 /// Runs a scenario on both clusters.
 macro_rules! on_both {

@@ -1,6 +1,7 @@
 //! The ways to move a rollout: RPCs, and the patches that kubectl and Argo Rollouts' plugin send (contract 4.11, A12).
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use rolloutd::crd::{Rollout, keys};
@@ -60,6 +61,65 @@ impl Drive<'_> {
                 assert_eq!(applied.objects.len(), 1);
             }
         }
+    }
+
+    /// Creates Services that select the rollout's pods.
+    pub async fn create_services(&self, names: &[&str]) {
+        let manifests = names.iter().map(|name| {
+            json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
+                "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } })
+        });
+        match self.driver {
+            Driver::Patches => {
+                for manifest in manifests {
+                    let service: Service = serde_json::from_value(manifest).unwrap();
+                    self.services().create(&PostParams::default(), &service).await.expect("it is created");
+                }
+            }
+            Driver::Rpcs => {
+                let request = v1::ApplyManifestRequest {
+                    parent: format!("namespaces/{}", self.world.namespace),
+                    manifest: manifests
+                        .map(|manifest| manifest.to_string())
+                        .collect::<Vec<_>>()
+                        .join("\n---\n"),
+                    ..Default::default()
+                };
+                self.world.rpc().apply_manifest(request).await.expect("they are applied");
+            }
+        }
+    }
+
+    pub fn services(&self) -> Api<Service> {
+        Api::namespaced(self.world.client.clone(), &self.world.namespace)
+    }
+
+    /// The hash that a Service selects; empty when it selects none.
+    pub async fn selected(&self, service: &str) -> String {
+        let service = self.services().get(service).await.expect("it exists");
+        let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        selector.get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default()
+    }
+
+    /// The image of the pods that a Service selects by their version.
+    pub async fn served_by(&self, service: &str) -> String {
+        let hash = self.selected(service).await;
+        let sets = self.sets().await;
+        let set = sets.iter().find(|set| set.labels().get(keys::POD_TEMPLATE_HASH) == Some(&hash));
+        let template = set.and_then(|set| set.spec.template.as_ref()).expect("its version exists");
+        let image = template.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+        image.rsplit(':').next().unwrap().to_owned()
+    }
+
+    /// spec.replicas of the ReplicaSet with this version.
+    pub async fn replicas(&self, version: &str) -> i32 {
+        let of_version = |set: &&ReplicaSet| {
+            let template = set.spec.template.as_ref().and_then(|template| template.spec.as_ref());
+            template.is_some_and(|spec| spec.containers[0].image == Some(image(version)))
+        };
+        let sets = self.sets().await;
+        let replicas = sets.iter().filter(of_version).filter_map(|set| set.spec.replicas);
+        replicas.sum()
     }
 
     /// Deletes it, and waits until it is gone with everything below it.
@@ -226,6 +286,14 @@ impl Drive<'_> {
     pub async fn sets(&self) -> Vec<ReplicaSet> {
         let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
         sets.list(&ListParams::default()).await.expect("sets are listed").items
+    }
+
+    /// Replaces the strategy whole.
+    pub async fn strategy(&self, strategy: Value) {
+        let patch =
+            serde_json::from_value(json!([{ "op": "replace", "path": "/spec/strategy", "value": strategy }]));
+        let patch: Patch<Value> = Patch::Json(patch.expect("a JSON patch"));
+        self.world.rollouts().patch("web", &PatchParams::default(), &patch).await.expect("it is patched");
     }
 
     async fn spec(&self, spec: Value) {

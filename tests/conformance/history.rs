@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use rolloutd::clock::real_sleep;
-use rolloutd::crd::{Rollout, Rounding};
+use rolloutd::crd::{Rollout, Rounding, Strategy, keys};
 use serde::de::DeserializeOwned;
 
 /// The rollout whose history is checked.
@@ -33,6 +34,7 @@ pub struct History {
 enum Entry {
     Rollout(Box<Rollout>),
     Set(Box<ReplicaSet>),
+    Service(Box<Service>),
     Gone(String),
     /// What no client of its kind can read.
     Malformed,
@@ -43,6 +45,7 @@ impl History {
         let history = Self { entries: Arc::default() };
         history.record::<Rollout>(client, namespace, |rollout| Entry::Rollout(Box::new(rollout))).await;
         history.record::<ReplicaSet>(client, namespace, |set| Entry::Set(Box::new(set))).await;
+        history.record::<Service>(client, namespace, |service| Entry::Service(Box::new(service))).await;
         history
     }
 
@@ -117,6 +120,7 @@ impl History {
             loop {
                 let mut newest = versions::<Rollout>(client, namespace).await;
                 newest.extend(versions::<ReplicaSet>(client, namespace).await);
+                newest.extend(versions::<Service>(client, namespace).await);
                 let seen =
                     |entries: &BTreeMap<_, _>| newest.iter().all(|version| entries.contains_key(version));
                 if seen(&self.entries.lock().unwrap()) {
@@ -143,7 +147,19 @@ struct State {
     rollout: Option<Rollout>,
     /// Limits (most pods, least available) of the specs that the controller may act on: the last that it observed and newer ones.
     limits: Vec<(i64, i32, i32)>,
-    sets: BTreeMap<String, (i32, i32)>,
+    sets: BTreeMap<String, Set>,
+    /// The Service that is active, and the hash that it selects.
+    active: (String, String),
+    /// What promotion requires, by the specs that the controller may act on.
+    required: Vec<(i64, i32)>,
+}
+
+/// A ReplicaSet: the pods wanted of it, those that are available, and its hash.
+#[derive(Default)]
+struct Set {
+    spec: i32,
+    available: i32,
+    hash: String,
 }
 
 impl State {
@@ -157,7 +173,8 @@ impl State {
             Entry::Gone(name) => {
                 self.sets.remove(name);
             }
-            Entry::Rollout(_) | Entry::Set(_) | Entry::Malformed => {}
+            Entry::Service(service) if service.name_any() == self.active.0 => self.switched(version, service),
+            Entry::Rollout(_) | Entry::Set(_) | Entry::Service(_) | Entry::Malformed => {}
         }
     }
 
@@ -165,6 +182,7 @@ impl State {
         let generation = rollout.metadata.generation.unwrap_or(0);
         let observed = rollout.status().observed_generation().unwrap_or(0);
         self.limits.retain(|(of, ..)| *of >= observed);
+        self.blue_green(rollout, generation, observed);
         if self.limits.last().is_none_or(|(of, ..)| *of != generation)
             && let Some(canary) = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref())
         {
@@ -188,14 +206,49 @@ impl State {
         self.rollout = Some(rollout.clone());
     }
 
+    /// What a blue-green spec requires; other strategies require nothing, and blue-green has no limits of sizes.
+    fn blue_green(&mut self, rollout: &Rollout, generation: i64, observed: i64) {
+        self.required.retain(|(of, _)| *of >= observed);
+        if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
+            self.active.0.clone_from(&strategy.active_service);
+            self.limits.push((generation, i32::MAX, 0));
+            if self.required.last().is_none_or(|(of, _)| *of != generation) {
+                self.required.push((generation, rollout.spec.replicas()));
+            }
+        }
+    }
+
+    /// The active Service never gets fewer available pods than promotion requires, unless it had fewer still.
+    fn switched(&mut self, version: u64, service: &Service) {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let hash =
+            selector.and_then(|labels| labels.get(keys::POD_TEMPLATE_HASH)).cloned().unwrap_or_default();
+        let before = std::mem::replace(&mut self.active.1, hash.clone());
+        if before == hash || hash.is_empty() {
+            return;
+        }
+        let available = |hash: &str| {
+            let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
+            set.map_or(0, |set| set.available)
+        };
+        let least = self.required.iter().map(|(_, required)| *required).min().unwrap_or(0);
+        assert!(
+            available(&hash) >= least || (!before.is_empty() && available(&hash) > available(&before)),
+            "version {version}: the active Service goes from {before:?} to {hash:?} with {} of {least} pods",
+            available(&hash)
+        );
+    }
+
     fn set(&mut self, version: u64, set: &ReplicaSet) {
         let name = set.name_any();
         let spec = set.spec.replicas.unwrap_or(1);
         let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+        let hash = set.labels().get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default();
         let before = self.sums();
-        let resized = self.sets.get(&name).is_none_or(|(old, _)| *old != spec);
-        self.sets.insert(name.clone(), (spec, available));
-        if !resized {
+        let old = self.sets.get(&name).map(|set| set.spec);
+        self.check_active(version, &hash, old, spec);
+        self.sets.insert(name.clone(), Set { spec, available, hash });
+        if old == Some(spec) {
             return;
         }
         let after = self.sums();
@@ -209,9 +262,27 @@ impl State {
         );
     }
 
+    /// The version that the active Service selects loses no pods, but for those beyond what any spec wants.
+    fn check_active(&self, version: u64, hash: &str, old: Option<i32>, spec: i32) {
+        let is_active = !hash.is_empty() && hash == self.active.1;
+        let (Some(old), Some(least)) = (old, self.required.iter().map(|(_, required)| *required).min())
+        else {
+            return;
+        };
+        // Other strategies may be on their way, too.
+        if is_active
+            && self.required.len() == self.limits.iter().filter(|(_, most, _)| *most == i32::MAX).count()
+        {
+            assert!(
+                spec >= old.min(least),
+                "version {version}: the active version goes from {old} to {spec} pods"
+            );
+        }
+    }
+
     /// Pods wanted by all sets, and available pods that are to stay.
     fn sums(&self) -> (i32, i32) {
         let all = self.sets.values();
-        (all.clone().map(|(spec, _)| spec).sum(), all.map(|(spec, available)| spec.min(available)).sum())
+        (all.clone().map(|set| set.spec).sum(), all.map(|set| set.spec.min(set.available)).sum())
     }
 }

@@ -11,11 +11,13 @@ mod kubernetes;
 #[macro_use]
 mod both;
 
+mod blue_green;
 mod continuity;
 mod drive;
 mod frugality;
 mod history;
 mod interference;
+mod older_definitions;
 mod race;
 mod scenarios;
 mod scope;

@@ -28,7 +28,7 @@ pub fn in_virtual_time(test: impl AsyncFnOnce()) {
 }
 
 /// Runs a scenario on the embedded cluster.
-fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+pub fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     for (driver, replicas) in runs() {
         in_virtual_time(async || {
             let world = World::embedded().await;
@@ -38,29 +38,18 @@ fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     }
 }
 
-/// Runs a scenario on the real cluster, where there is one.
-fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
-    kubernetes::runtime().block_on(async {
-        for (driver, replicas) in runs() {
-            let Some(world) = World::real().await else {
-                return println!("skipped: KUBEBUILDER_ASSETS is not set");
-            };
-            scenario(&Drive { world: &world, driver }, replicas).await;
-            world.finish().await;
-        }
-    });
-}
-
-macro_rules! scenarios {
-    ($($name:ident)+) => {
-        mod on_the_embedded_cluster {
-            $(#[test] fn $name() { super::embedded(super::$name); })+
-        }
-
-        mod on_kubernetes {
-            $(#[test] fn $name() { super::real(super::$name); })+
-        }
+/// Runs a scenario on the real cluster, where there is one. Its runs wait most of the time, so that they wait together, each in a namespace
+/// of its own.
+pub fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    let scenario = &scenario;
+    let run = async |(driver, replicas)| {
+        let Some(world) = World::real().await else {
+            return println!("skipped: KUBEBUILDER_ASSETS is not set");
+        };
+        scenario(&Drive { world: &world, driver }, replicas).await;
+        world.finish().await;
     };
+    kubernetes::runtime().block_on(futures::future::join_all(runs().map(run)));
 }
 
 scenarios! {
@@ -115,7 +104,7 @@ pub fn endless() -> Value {
     json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }, { "setWeight": 70 }, { "pause": {} }] })
 }
 
-fn current_image(rollout: &Rollout) -> &str {
+pub fn current_image(rollout: &Rollout) -> &str {
     rollout.spec.template.as_ref().unwrap()["spec"]["containers"][0]["image"].as_str().unwrap()
 }
 

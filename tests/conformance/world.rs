@@ -1,7 +1,7 @@
 //! A namespace with a control plane of its own, on one of the two clusters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Namespace};
@@ -35,6 +35,8 @@ pub struct World {
     clock: Clock,
     member: Option<Member>,
     embedded: Option<Embedded>,
+    /// A real cluster of its own, where it has one.
+    _own: Option<(Arc<Kubernetes>, SimCluster)>,
 }
 
 /// What only the embedded cluster has.
@@ -51,15 +53,18 @@ struct Kube {
 struct Lines<'a> {
     kube: &'a Kube,
     cut: Arc<AtomicBool>,
+    /// Requests of the workers.
+    requests: Arc<AtomicUsize>,
 }
 
 impl Connect for Lines<'_> {
     fn client(&self, part: Part) -> Client {
         let (_, client) =
             self.kube.clients.iter().find(|(of, _)| *of == part).expect("a client for each part");
-        let (client, cut) = (client.clone(), Arc::clone(&self.cut));
+        let (client, cut, requests) = (client.clone(), Arc::clone(&self.cut), Arc::clone(&self.requests));
         let send = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let (client, cut) = (client.clone(), Arc::clone(&cut));
+            requests.fetch_add(usize::from(part == Part::Workers), Ordering::SeqCst);
             async move {
                 if cut.load(Ordering::SeqCst) {
                     return std::future::pending().await;
@@ -75,12 +80,18 @@ impl Connect for Lines<'_> {
 pub struct Member {
     process: Process,
     cut: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Member {
     /// Nothing that it sends from now on arrives.
     pub fn cut_off(&self) {
         self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Requests that its workers have sent.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Whether it leads.
@@ -142,13 +153,7 @@ async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition
 impl World {
     /// A world on the real API server; `None` where there is none.
     pub async fn real() -> Option<Self> {
-        let kubernetes = real_cluster().await?;
-        let mut clients = Vec::new();
-        for part in Part::ALL {
-            clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
-        }
-        let client = kubernetes.client("test").await.expect("a client");
-        Some(Self::new(client, Kube { clients }, Clock::wall()).await.led())
+        Some(Self::on(&*real_cluster().await?).await.led())
     }
 
     /// A world on an embedded cluster of its own; for a runtime whose time is paused.
@@ -172,13 +177,32 @@ impl World {
         Self { embedded: Some(Embedded { api, _simcluster: simcluster }), ..world }
     }
 
+    /// A world on a real API server of its own, with other definitions and without a control plane; `None` where there is none.
+    pub async fn real_with(definitions: Vec<CustomResourceDefinition>) -> Option<Self> {
+        let kubernetes = Arc::new(kubernetes::own().await?);
+        let client = kubernetes.client("simcluster").await.expect("a client");
+        install_crds(&client, definitions).await;
+        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        let world = Self::on(&kubernetes).await;
+        Some(Self { _own: Some((kubernetes, simcluster)), ..world })
+    }
+
+    async fn on(kubernetes: &Kubernetes) -> Self {
+        let mut clients = Vec::new();
+        for part in Part::ALL {
+            clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
+        }
+        let client = kubernetes.client("test").await.expect("a client");
+        Self::new(client, Kube { clients }, Clock::wall()).await
+    }
+
     async fn new(client: Client, connect: Kube, clock: Clock) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "generateName": "conformance-" } })).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
         let history = History::follow(&client, &namespace).await;
-        Self { client, namespace, history, connect, clock, member: None, embedded: None }
+        Self { client, namespace, history, connect, clock, member: None, embedded: None, _own: None }
     }
 
     /// With a control plane that leads unasked.
@@ -207,16 +231,21 @@ impl World {
 
     /// One more control plane.
     pub fn member_with(&self, options: Options) -> Member {
-        let cut = Arc::<AtomicBool>::default();
-        let lines = Lines { kube: &self.connect, cut: Arc::clone(&cut) };
+        let (cut, requests) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let lines = Lines { kube: &self.connect, cut: Arc::clone(&cut), requests: Arc::clone(&requests) };
         let process = Process::start(&lines, &options, String::new());
-        Member { process, cut }
+        Member { process, cut, requests }
     }
 
     /// The API of this world's control plane, within the process.
     pub fn rpc(&self) -> RolloutServiceClient<axum::Router> {
         let member = self.member.as_ref().expect("this world is led");
         RolloutServiceClient::new(member.process.api().router())
+    }
+
+    /// Requests that the workers of this world's control plane have sent.
+    pub fn requests(&self) -> usize {
+        self.member.as_ref().expect("this world is led").requests()
     }
 
     /// Waits, in the clock of the cluster.
@@ -295,6 +324,11 @@ pub fn image(version: &str) -> String {
 
 /// A manifest of the rollout `web`.
 pub fn manifest(replicas: i32, canary: Value) -> Value {
+    manifest_of(replicas, json!({ "canary": canary }))
+}
+
+/// The same with any strategy.
+pub fn manifest_of(replicas: i32, strategy: Value) -> Value {
     json!({
         "apiVersion": crd::API_VERSION,
         "kind": crd::KIND,
@@ -302,7 +336,7 @@ pub fn manifest(replicas: i32, canary: Value) -> Value {
         "spec": {
             "replicas": replicas,
             "selector": { "matchLabels": { "app": "web" } },
-            "strategy": { "canary": canary },
+            "strategy": strategy,
             "template": {
                 "metadata": { "labels": { "app": "web" } },
                 "spec": { "containers": [{ "name": "web", "image": image("v1") }] },

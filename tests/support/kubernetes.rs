@@ -294,12 +294,15 @@ pub(crate) fn runtime() -> &'static Runtime {
 /// `KUBEBUILDER_ASSETS` is not set. Panics when it is set and the servers do not start.
 pub(crate) async fn shared() -> Option<Arc<Kubernetes>> {
     static SHARED: OnceCell<Option<Arc<Kubernetes>>> = OnceCell::const_new();
-    let start = || async {
-        let assets = std::env::var_os("KUBEBUILDER_ASSETS")?;
-        match Kubernetes::start(Path::new(&assets)).await {
-            Ok(kubernetes) => Some(Arc::new(kubernetes)),
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let start = || async { own().await.map(Arc::new) };
     SHARED.get_or_init(start).await.clone()
+}
+
+/// An instance of its own, for a test that changes what all would share.
+pub(crate) async fn own() -> Option<Kubernetes> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS")?;
+    match Kubernetes::start(Path::new(&assets)).await {
+        Ok(kubernetes) => Some(kubernetes),
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -223,6 +223,26 @@ fn an_abort_leaves_the_active_version_and_takes_the_preview_down_after_its_delay
 }
 
 #[test]
+fn a_status_of_an_older_spec_lets_no_switch_pass() {
+    let mut world = waiting(3, r#"{ "autoPromotionEnabled": false, "abortScaleDownDelaySeconds": 1 }"#);
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.now = world.now + SignedDuration::from_secs(1);
+    let down = world.plan();
+    world.apply(&down);
+    assert_eq!(world.replicas("v2"), 0);
+    // Scaled up again before anybody counted the pods that are going.
+    world.patch_status(json!({ "abort": false, "promoteFull": true }));
+    for _ in 0..5 {
+        let plan = world.plan();
+        world.apply(&plan);
+    }
+    assert_eq!((world.replicas("v2"), world.served_by("active").as_str()), (3, "v1"));
+    world.settle();
+    assert_eq!((phase(&world).0, world.served_by("active").as_str()), (RolloutPhase::Healthy, "v2"));
+}
+
+#[test]
 fn an_abort_with_no_delay_set_keeps_the_preview() {
     let mut world = waiting(2, r#"{ "autoPromotionEnabled": false, "abortScaleDownDelaySeconds": 0 }"#);
     world.patch_status(json!({ "abort": true }));
