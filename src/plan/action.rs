@@ -23,8 +23,8 @@ pub struct Plan {
     pub sets: Vec<SetAction>,
     /// Writes to Services, at most one for each.
     pub services: Vec<ServiceAction>,
-    /// Pods to evict, in order.
-    pub evictions: Vec<Eviction>,
+    /// Pods to evict.
+    pub evictions: Evictions,
     /// Why it does not advance further by itself; empty when all is done.
     pub blockers: Vec<Blocker>,
     /// Events that belong to no write, and so are repeated by every plan while they hold.
@@ -151,7 +151,16 @@ pub struct ServiceAction {
     pub write: Write,
 }
 
-/// A pod that is to be evicted, as far as PodDisruptionBudgets permit.
+/// Pods that are to be evicted, as far as PodDisruptionBudgets permit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evictions {
+    /// The pods, in order. Where a budget does not permit one, the next takes its turn.
+    pub pods: Vec<Eviction>,
+    /// How many of them may go now.
+    pub at_most: usize,
+}
+
+/// A pod that is to be evicted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Eviction {
     /// Its name.

@@ -32,7 +32,8 @@ pub mod unsupported;
 use jiff::Timestamp;
 
 pub use action::{
-    Basis, Eviction, Plan, Question, RolloutPart, ServiceAction, SetAction, Urgency, Version, Write,
+    Basis, Eviction, Evictions, Plan, Question, RolloutPart, ServiceAction, SetAction, Urgency, Version,
+    Write,
 };
 pub use blocker::{Blocker, BlockerReason, Object};
 pub use duration::Ended;

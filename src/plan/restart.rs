@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::action::Eviction;
+use super::action::{Eviction, Evictions};
 use super::canary::total;
 use super::observed::{Observed, Pod};
 use super::revision::Revisions;
@@ -15,8 +15,8 @@ use crate::crd::{IntOrString, Rollout, RolloutSpec, Rounding, Strategy, Time};
 /// Where a restart stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Restart {
-    /// Pods to evict now.
-    pub evictions: Vec<Eviction>,
+    /// Pods to evict.
+    pub evictions: Evictions,
     /// Pods that are yet to go, those to evict now included.
     pub older: usize,
     /// Pods of the rollout.
@@ -62,11 +62,11 @@ pub(super) fn restart(
         return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
     }
     let (available, wake_at) = available(&pods, rollout.spec.min_ready_seconds(), now);
-    let spare = usize::try_from(available - least_available(seen)).unwrap_or(0);
+    let at_most = usize::try_from(available - least_available(seen)).unwrap_or(0);
     let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone() };
-    let evictions = older.iter().copied().filter(|pod| !pod.terminating).take(spare);
+    let staying = older.iter().filter(|pod| !pod.terminating && at_most > 0);
     Restart {
-        evictions: evictions.map(|pod| evict(&pod)).collect(),
+        evictions: Evictions { pods: staying.map(evict).collect(), at_most },
         older: older.len(),
         pods: pods.len(),
         is_pending: true,
@@ -177,7 +177,8 @@ mod tests {
     }
 
     fn evicted(seen: &Observed, now: i64) -> Vec<String> {
-        plan(seen, at(now)).evictions.into_iter().map(|eviction| eviction.pod).collect()
+        let evictions = plan(seen, at(now)).evictions;
+        evictions.pods.into_iter().take(evictions.at_most).map(|eviction| eviction.pod).collect()
     }
 
     fn restarted_at(seen: &Observed, now: i64) -> Value {
@@ -206,7 +207,11 @@ mod tests {
         assert_eq!(evicted(&seen(json!({}), young.clone()), 20).len(), 1);
         let slow = json!({ "spec": { "minReadySeconds": 5 } });
         let plan = plan(&seen(slow, young.clone()), at(20));
-        assert_eq!((plan.evictions.len(), plan.wake_at), (0, Some(at(24))), "ready is not available yet");
+        assert_eq!(
+            (plan.evictions.pods.len(), plan.wake_at),
+            (0, Some(at(24))),
+            "ready is not available yet"
+        );
         young[0].terminating = true;
         assert_eq!(evicted(&seen(json!({}), young), 20), [""; 0], "one is on its way out");
     }
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn a_restart_in_the_future_waits_for_its_time_and_says_so() {
         let plan = plan(&seen(json!({}), pods("a", &[0, 0, 0, 0])), at(5));
-        assert_eq!((plan.evictions.len(), plan.wake_at), (0, Some(at(10))));
+        assert_eq!((plan.evictions.pods.len(), plan.wake_at), (0, Some(at(10))));
         let blocker =
             plan.blockers.iter().find(|blocker| blocker.reason == crate::plan::BlockerReason::Restarting);
         assert_eq!(blocker.unwrap().next_at, Some(at(10)));

@@ -23,7 +23,7 @@ use super::rollout::RolloutJob;
 use super::traffic::ServicesJob;
 use crate::clock::Clock;
 use crate::plan::{
-    self, Attempt, Basis, Event, Eviction, Observed, Plan, Question, SetAction, Urgency, event, restart,
+    self, Attempt, Basis, Event, Evictions, Observed, Plan, Question, SetAction, Urgency, event, restart,
 };
 use crate::store::{Changed, DryRun, Key, Settled, Store, Writer};
 use crate::telemetry::Metrics;
@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) rollouts: Latest<RolloutJob>,
     pub(super) sets: Latest<SetsJob>,
     pub(super) services: Latest<ServicesJob>,
-    pub(super) evictions: Latest<Vec<Eviction>>,
+    pub(super) evictions: Latest<Evictions>,
 }
 
 impl Shared {
@@ -249,7 +249,7 @@ impl Planner {
             }
         }
         self.hand_out_services(key, &about, plan.services, &plan.basis);
-        match plan.evictions.is_empty() {
+        match plan.evictions.pods.is_empty() {
             true => self.shared.evictions.take_back(key),
             false => self.shared.evictions.put(key, plan.evictions, Instant::now()),
         }
@@ -313,7 +313,7 @@ impl Planner {
                 .iter()
                 .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
             Attempt::Service(name) => plan.services.iter().any(|action| action.name == *name),
-            Attempt::Evict(pod) => plan.evictions.iter().any(|eviction| eviction.pod == *pod),
+            Attempt::Evict(pod) => plan.evictions.pods.iter().any(|eviction| eviction.pod == *pod),
             Attempt::Collide(_) => creates || writes_rollout,
             Attempt::Rollout => writes_rollout,
         };

@@ -9,12 +9,12 @@ use tracing::Instrument;
 
 use super::planner::Shared;
 use super::queue::work;
-use crate::plan::{Attempt, Eviction};
+use crate::plan::{Attempt, Eviction, Evictions};
 use crate::store::{DISRUPTION_BUDGET, Key, WriteError, Writer};
 
 /// Runs until it is told to stop.
 pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop: CancellationToken) {
-    let carry_out = |key: Key, evictions: Vec<Eviction>| {
+    let carry_out = |key: Key, evictions: Evictions| {
         let span =
             tracing::info_span!("write", namespace = %key.namespace, rollout = %key.name, object = "pods");
         carry_out(Arc::clone(&shared), writer.clone(), key, evictions).instrument(span)
@@ -22,8 +22,12 @@ pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop:
     work(&shared.evictions, limit, stop, carry_out).await;
 }
 
-async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Vec<Eviction>) {
-    for Eviction { pod, uid } in evictions {
+async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evictions) {
+    let mut left = evictions.at_most;
+    for Eviction { pod, uid } in evictions.pods {
+        if left == 0 {
+            return;
+        }
         let attempt = Attempt::Evict(pod.clone());
         if shared.store.memory.next_try(&key, &attempt, shared.clock.now()).is_some() {
             continue;
@@ -32,6 +36,7 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Vec
             Ok(()) => {
                 tracing::info!(pod, "evicted pod");
                 shared.store.memory.succeeded(&key, &attempt);
+                left -= 1;
             }
             Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => return shared.wake(&key),
             Err(WriteError::Refused(refusal)) if refusal.reason == DISRUPTION_BUDGET => {

@@ -15,6 +15,7 @@ mod tools;
 mod apply;
 mod apply_refused;
 mod bad_input;
+mod blue_green;
 mod create;
 mod delete;
 mod denied;
