@@ -14,6 +14,7 @@ mod tools;
 mod demo;
 mod flags;
 mod grpcurl;
+mod killed;
 mod kubectl;
 mod process;
 mod readme;

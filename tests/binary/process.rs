@@ -48,6 +48,16 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_some()
+    }
+
     /// Waits until it has ended, and gives its exit code.
     pub fn ended(&mut self) -> Option<i32> {
         until("the end of a process", || self.child.try_wait().expect("it can be waited for")).code()
