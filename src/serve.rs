@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::crd::keys;
 use crate::lease::{self, Leadership};
-use crate::store::{PodRecord, RolloutRecord, Scope, SetRecord, Store, reflect};
+use crate::store::{PodRecord, Scope, SetRecord, Store, follow, reflect};
 use crate::telemetry::Metrics;
 use crate::worker::Workers;
 
@@ -169,15 +169,6 @@ impl ControlPlane {
     }
 }
 
-/// Which rollouts are served (contract 4.1).
-fn rollout_selector(instance_id: &str) -> String {
-    if instance_id.is_empty() {
-        format!("!{}", keys::CONTROLLER_INSTANCE_ID)
-    } else {
-        format!("{}={instance_id}", keys::CONTROLLER_INSTANCE_ID)
-    }
-}
-
 fn watch_all(
     client: Client,
     store: &Arc<Store>,
@@ -185,14 +176,13 @@ fn watch_all(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    let rollouts =
-        Scope { namespace: options.namespace.clone(), labels: rollout_selector(&options.instance_id) };
+    let rollouts = Scope::of_rollouts(&options.instance_id, options.namespace.as_deref());
     let children = Scope { namespace: options.namespace.clone(), labels: keys::POD_TEMPLATE_HASH.to_owned() };
     let watching = stop.clone().run_until_cancelled_owned({
         let store = Arc::clone(store);
         async move {
             tokio::join!(
-                reflect::<RolloutRecord>(Arc::clone(&store), client.clone(), rollouts),
+                follow(Arc::clone(&store), client.clone(), rollouts),
                 reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
                 reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),
                 store.reach.probe(client),

@@ -1,6 +1,7 @@
 //! What the cluster holds, as far as this process cares: caches fed by watches, and typed writes.
 //!
-//! Each kind has one [`cache::Cache`], filled by one [`reflect()`] task and trimmed while decoding. [`Store::observe`]
+//! Each kind has one [`cache::Cache`], filled by one [`reflect()`] task and trimmed while decoding; rollouts are followed
+//! ([`follow()`]), so that what happened to them is known in order ([`history`]). [`Store::observe`]
 //! turns a rollout and what belongs to it into the [`Observed`] that plans are made from; [`Own`] makes sure that no plan is
 //! made from a cache that has not seen our own last write yet. Depends on L0 and [`crate::plan`]; used by
 //! [`crate::worker`] and [`crate::api`].
@@ -8,11 +9,14 @@
 mod cache;
 mod client;
 mod expect;
+mod follow;
+pub mod history;
 mod kinds;
 mod memory;
 mod object;
 mod reach;
 mod reflect;
+mod version;
 mod write;
 
 use std::sync::Arc;
@@ -24,11 +28,14 @@ use tokio::sync::{broadcast, watch};
 pub use cache::{Cache, Change, Changed};
 pub use client::{Counted, Requests, Throttle, Throttled};
 pub use expect::{Expectation, Own, Settled};
+pub use follow::{EXPIRED, follow};
+pub use history::History;
 pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, SetRecord};
 pub use memory::Memory;
 pub use object::{Key, ObjectId};
 pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
+pub use version::ResourceVersion;
 pub use write::{DryRun, Refusal, WriteError, Writer};
 
 use crate::plan::Observed;
@@ -41,6 +48,8 @@ const CHANGES_BUFFERED: usize = 4096;
 pub struct Store {
     /// Rollouts, those that cannot be decoded included.
     pub rollouts: Cache<RolloutRecord>,
+    /// What happened to rollouts.
+    pub history: History,
     /// ReplicaSets that carry a pod template hash.
     pub sets: Cache<SetRecord>,
     /// Pods that carry a pod template hash, trimmed.
@@ -61,6 +70,7 @@ impl Default for Store {
         let (changes, _) = broadcast::channel(CHANGES_BUFFERED);
         Self {
             rollouts: Cache::default(),
+            history: History::default(),
             sets: Cache::default(),
             pods: Cache::default(),
             own: Own::default(),
