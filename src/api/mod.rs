@@ -8,6 +8,7 @@
 //! `server_info`, `health` (the methods) · `mutation` (read, check, write) · `cluster` (requests to the API server). `convert`
 //! stands between messages and objects; `error` and `status` say what goes back when something is wrong.
 
+mod answer;
 mod apply;
 mod cluster;
 mod convert;
@@ -20,6 +21,7 @@ mod mutation;
 mod name;
 mod not_yet;
 mod page;
+mod reached;
 mod request_id;
 mod rollouts;
 mod rpc;
@@ -27,6 +29,7 @@ mod selector;
 mod serve;
 mod server_info;
 mod status;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +45,12 @@ use crate::lease::Leadership;
 use crate::pb;
 use crate::pb::v1::rollout_service_server::RolloutServiceServer;
 use crate::pb::v1::server_service_server::ServerServiceServer;
-use crate::store::Store;
+use crate::store::{Scope, Store};
 use crate::telemetry::Metrics;
 use cluster::Cluster;
 use error::Error;
 use health::Health;
+use reached::Asked;
 use request_id::RequestIds;
 use rollouts::Rollouts;
 use rpc::Gate;
@@ -137,6 +141,9 @@ struct Context {
     server: ServerFacts,
     limits: Limits,
     request_ids: Arc<RequestIds>,
+    /// Which rollouts are served.
+    scope: Scope,
+    asked: Asked,
     /// Cancelled when this server stops taking new work.
     drain: CancellationToken,
 }
@@ -152,6 +159,7 @@ impl Api {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
+        let scope = Scope::of_rollouts(&server.instance_id, server.namespace.as_deref());
         let context = Context {
             store,
             cluster: Cluster::new(client),
@@ -160,6 +168,8 @@ impl Api {
             server,
             limits,
             request_ids: Arc::default(),
+            scope,
+            asked: Asked::default(),
             drain: CancellationToken::new(),
         };
         Self { context: Arc::new(context), gate: Gate::new(metrics, limits, &descriptors) }

@@ -45,11 +45,7 @@ async fn fields_without_an_implementation_say_so() {
     let wait = || Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let some = || "x".to_owned();
 
-    let get = v1::GetRolloutRequest { name: name("web"), at_least: some(), ..Default::default() };
-    is_not_implemented(refused(client.get_rollout(get).await), "field", "at_least");
     let list = v1::ListRolloutsRequest { parent: "namespaces/-".to_owned(), ..Default::default() };
-    let at_least = v1::ListRolloutsRequest { at_least: some(), ..list.clone() };
-    is_not_implemented(refused(client.list_rollouts(at_least).await), "field", "at_least");
     let filter = v1::ListRolloutsRequest { filter: some(), ..list };
     is_not_implemented(refused(client.list_rollouts(filter).await), "field", "filter");
 

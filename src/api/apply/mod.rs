@@ -24,8 +24,10 @@ use super::mutation::Subject;
 use super::name;
 use super::not_yet;
 use super::status::Reason;
+use super::token::Token;
 use crate::crd::{Rollout, keys};
 use crate::pb::v1;
+use crate::store::ResourceVersion;
 use crate::validate;
 use target::Item;
 use v1::applied_object::Outcome;
@@ -81,8 +83,12 @@ impl Context {
             true => rehearsals.into_iter().map(|rehearsal| rehearsal.applied).collect(),
             false => self.carry_out(&items, rehearsals).await?,
         };
+        let consistency_token = match request.validate_only {
+            true => String::new(),
+            false => Token::of_version(newest(&items, &done)),
+        };
         let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
-        Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token: String::new() })
+        Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token })
     }
 
     /// Looks at the forms of all documents; what is wrong with any refuses all.
@@ -302,6 +308,13 @@ fn placed(error: Error, item: &Item) -> Error {
     .with("document", item.document.index.to_string())
 }
 
+/// The newest version of the rollouts among what was applied: other kinds are not in the cache that a token is about.
+fn newest(items: &[Item], done: &[Applied]) -> Option<ResourceVersion> {
+    let rollouts = items.iter().zip(done).filter(|(item, _)| *item.kind == ROLLOUT);
+    let version = |object: &Value| ResourceVersion::parse(object["metadata"]["resourceVersion"].as_str()?);
+    rollouts.filter_map(|(_, (_, object))| version(object)).max()
+}
+
 fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {
     let is_rollout = *item.kind == ROLLOUT && object.is_object();
     v1::AppliedObject {
@@ -309,5 +322,6 @@ fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {
         object: Some(item.reference()),
         outcome: outcome.into(),
         rollout: is_rollout.then(|| Subject::new(object).show()),
+        unified_diff: String::new(),
     }
 }

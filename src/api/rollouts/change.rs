@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::answer::{self, Answer};
 use super::super::cluster::{Change, Mode};
 use super::super::convert::{Fault, path};
 use super::super::error::Error;
@@ -12,7 +13,6 @@ use super::super::not_yet;
 use super::super::status::Reason;
 use super::Rollouts;
 use crate::crd::Rollout;
-use crate::pb::v1;
 use crate::validate;
 
 /// The standard fields of a mutation that names its rollout.
@@ -50,14 +50,14 @@ impl Standard<'_> {
 }
 
 impl Rollouts {
-    /// Changes a rollout, and gives it as it then is.
-    pub(super) async fn mutate(
+    /// Changes a rollout, and answers with it as it then is.
+    pub(super) async fn mutate<A: Answer>(
         &self,
         standard: Standard<'_>,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
-    ) -> Result<Option<v1::Rollout>, Error> {
+    ) -> Result<A, Error> {
         let mutation = standard.read()?;
-        Ok(Some(self.context.mutate(&mutation, decide).await?.show()))
+        Ok(answer::of(&self.context.mutate(&mutation, decide).await?, mutation.mode))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::answer;
 use super::super::cluster::Mode;
 use super::super::convert::{Faults, manifest, path};
 use super::super::error::Error;
@@ -41,11 +42,11 @@ impl Rollouts {
         object["metadata"]["namespace"] = json!(key.namespace);
         check(&object)?;
 
-        let created =
-            self.context.cluster.create(target(&key), &object, Mode::of(request.validate_only)).await;
+        let mode = Mode::of(request.validate_only);
+        let created = self.context.cluster.create(target(&key), &object, mode).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));
         let created = created.map_err(|error| explain(error.rename_fields(shown), &key))?;
-        Ok(v1::CreateRolloutResponse { rollout: Some(Subject::new(created).show()), ..Default::default() })
+        Ok(answer::of(&Subject::new(created), mode))
     }
 
     /// Labels a rollout with the instance id that this server serves, without which it would not see it (contract 4.1).

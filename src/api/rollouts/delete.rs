@@ -7,6 +7,7 @@ use super::super::error::Error;
 use super::super::mutation::{Mutation, target};
 use super::super::name;
 use super::super::status::Reason;
+use super::super::token::Token;
 use super::Rollouts;
 use crate::pb::v1;
 use v1::delete_rollout_request::Propagation;
@@ -49,11 +50,23 @@ impl Rollouts {
                 ..DeleteParams::default()
             };
             match self.context.cluster.delete(target(&mutation.key), &params).await {
-                Ok(()) => return Ok(v1::DeleteRolloutResponse {}),
+                Ok(()) => {
+                    let consistency_token = self.after_deletion(mutation.mode).await;
+                    return Ok(v1::DeleteRolloutResponse { consistency_token });
+                }
                 Err(error) if error.reason() == Reason::Conflict => conflict = Some(error),
                 Err(error) => return Err(error),
             }
         }
         Err(conflict.unwrap_or_else(|| Error::new(Reason::Conflict, "the rollout keeps changing; try again")))
+    }
+
+    /// A token of now: an answer to a deletion has no version. Where it cannot be had, the deletion is done all the same.
+    async fn after_deletion(&self, mode: Mode) -> String {
+        if mode == Mode::DryRun {
+            return String::new();
+        }
+        let version = self.context.cluster.current_version(&self.context.scope).await;
+        Token::of_version(version.inspect_err(|error| tracing::debug!(?error, "no token")).ok())
     }
 }

@@ -26,8 +26,7 @@ impl Rollouts {
         request: v1::SetRolloutImageRequest,
     ) -> Result<v1::SetRolloutImageResponse, Error> {
         check_images(&request.images)?;
-        let rollout = self.mutate(standard!(request), |subject| set(subject, &request.images)).await?;
-        Ok(v1::SetRolloutImageResponse { rollout, ..Default::default() })
+        self.mutate(standard!(request), |subject| set(subject, &request.images)).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::answer;
 use super::super::cluster::{Change, Mode};
 use super::super::error::Error;
 use super::super::mutation::{Mutation, Subject};
@@ -27,8 +28,7 @@ impl Rollouts {
         let mutation = standard!(request).read()?;
         let promotion = Promotion::read(&request)?;
         let promoted = self.context.mutate(&mutation, |subject| promotion.status(subject)).await?;
-        let rollout = self.resume_promoted(&mutation, promoted).await?.show();
-        Ok(v1::PromoteRolloutResponse { rollout: Some(rollout), ..Default::default() })
+        Ok(answer::of(&self.resume_promoted(&mutation, promoted).await?, mutation.mode))
     }
 
     /// Clears spec.paused of a rollout whose promotion is written.

@@ -22,26 +22,29 @@ const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 impl Rollouts {
     /// GetRollout.
-    pub(super) fn get(&self, request: &v1::GetRolloutRequest) -> Result<v1::GetRolloutResponse, Error> {
-        not_yet::fields(&[("at_least", !request.at_least.is_empty())])?;
+    pub(super) async fn get(&self, request: &v1::GetRolloutRequest) -> Result<v1::GetRolloutResponse, Error> {
         let key = name::rollout(&request.name, "name")?;
         let view = view(request.view, v1::View::Full)?;
         self.context.require_ready()?;
+        self.context.reach(&request.at_least).await?;
         let record = self.context.store.rollouts.get(&key);
         let record = record.ok_or_else(|| Error::not_found(ROLLOUT.named(&key.namespace, &key.name)))?;
         Ok(v1::GetRolloutResponse { rollout: Some(Record::from(&*record).show(view)) })
     }
 
     /// ListRollouts.
-    pub(super) fn list(&self, request: &v1::ListRolloutsRequest) -> Result<v1::ListRolloutsResponse, Error> {
-        let unfinished = [("filter", !request.filter.is_empty()), ("at_least", !request.at_least.is_empty())];
-        not_yet::fields(&unfinished)?;
+    pub(super) async fn list(
+        &self,
+        request: &v1::ListRolloutsRequest,
+    ) -> Result<v1::ListRolloutsResponse, Error> {
+        not_yet::fields(&[("filter", !request.filter.is_empty())])?;
         let span = name::span(&request.parent, "parent")?;
         let selector = Selector::parse(&request.label_selector)?;
         let view = view(request.view, v1::View::Basic)?;
         let binding = [request.parent.as_str(), &request.label_selector, view.as_str_name()];
         let page = Page::read(request.page_size, &request.page_token, &binding)?;
         self.context.require_ready()?;
+        self.context.reach(&request.at_least).await?;
 
         // One more than is shown tells whether there is a next page.
         let mut found = Vec::new();

@@ -37,8 +37,7 @@ impl Rollouts {
             let sets: Vec<_> = records.iter().map(|record| Arc::clone(&record.set)).collect();
             roll_back(subject, &sets, from, request.to_revision)
         };
-        let rollout = self.mutate(standard!(request), back).await?;
-        Ok(v1::RollbackRolloutResponse { rollout, ..Default::default() })
+        self.mutate(standard!(request), back).await
     }
 }
 

@@ -75,11 +75,11 @@ impl RolloutService for Rollouts {
     type WatchRolloutTreeStream = Answers<WatchRolloutTreeResponse>;
 
     async fn get_rollout(&self, request: Request<GetRolloutRequest>) -> Answer<GetRolloutResponse> {
-        answer(self.get(request.get_ref()))
+        answer(self.get(request.get_ref()).await)
     }
 
     async fn list_rollouts(&self, request: Request<ListRolloutsRequest>) -> Answer<ListRolloutsResponse> {
-        answer(self.list(request.get_ref()))
+        answer(self.list(request.get_ref()).await)
     }
 
     async fn watch_rollouts(

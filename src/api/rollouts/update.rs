@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::answer;
 use super::super::cluster::{Change, Mode};
 use super::super::convert::{Faults, manifest, merge};
 use super::super::error::Error;
@@ -28,7 +29,7 @@ impl Rollouts {
             mode: Mode::of(request.validate_only),
         };
         let changed = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
-        Ok(v1::UpdateRolloutResponse { rollout: Some(changed.show()), ..Default::default() })
+        Ok(answer::of(&changed, mutation.mode))
     }
 }
 
