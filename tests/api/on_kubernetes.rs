@@ -18,6 +18,7 @@ use v1::applied_object::Outcome;
 
 use crate::expect::refused;
 use crate::kubernetes::{self, Kubernetes};
+use crate::site;
 use crate::world::{Rollouts, apply_request, manifest, name, resource};
 
 struct One(Client);
@@ -37,7 +38,7 @@ struct Cluster {
 
 /// `None` where there is no such server.
 async fn cluster() -> Option<Cluster> {
-    let kubernetes = kubernetes::shared().await?;
+    let kubernetes = site::real_cluster().await?;
     let client = kubernetes.client("test").await.expect("a client");
     let create = |api_version: &str, kind: &str, object: Value| {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -46,13 +47,6 @@ async fn cluster() -> Option<Cluster> {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         async move { objects.create(&PostParams::default(), &object).await.expect("it is accepted") }
     };
-    for definition in crd::definitions() {
-        let kind = "CustomResourceDefinition";
-        let mut object = serde_json::to_value(definition).unwrap();
-        object["apiVersion"] = json!("apiextensions.k8s.io/v1");
-        object["kind"] = json!(kind);
-        create("apiextensions.k8s.io/v1", kind, object).await;
-    }
     create(
         "v1",
         "Namespace",
@@ -89,8 +83,12 @@ async fn cluster() -> Option<Cluster> {
     })
 }
 
-#[tokio::test]
-async fn a_real_api_server_answers_as_the_embedded_one_does() {
+#[test]
+fn a_real_api_server_answers_as_the_embedded_one_does() {
+    kubernetes::runtime().block_on(answers());
+}
+
+async fn answers() {
     let Some(mut cluster) = cluster().await else { return };
     let client = &mut cluster.rollouts;
     let create = |parent: &str| v1::CreateRolloutRequest {

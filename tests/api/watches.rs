@@ -208,12 +208,8 @@ async fn what_is_malformed_or_not_implemented_is_refused_by_name() {
     ] {
         refused(world.rollouts().watch_rollouts(request).await).names_fields(&[field]);
     }
-    for (request, field) in [
-        (v1::WatchRolloutsRequest { filter: "state = PAUSED".to_owned(), ..good() }, "filter"),
-        (v1::WatchRolloutsRequest { resume_token: "x".to_owned(), ..good() }, "resume_token"),
-    ] {
-        let refusal = refused(world.rollouts().watch_rollouts(request).await)
-            .is(Code::Unimplemented, "NOT_IMPLEMENTED");
-        assert_eq!(refusal.metadata["field"], field);
-    }
+    let filtered = v1::WatchRolloutsRequest { filter: "state = PAUSED".to_owned(), ..good() };
+    let refusal =
+        refused(world.rollouts().watch_rollouts(filtered).await).is(Code::Unimplemented, "NOT_IMPLEMENTED");
+    assert_eq!(refusal.metadata["field"], "filter");
 }

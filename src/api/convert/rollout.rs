@@ -40,6 +40,16 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The resource's name.
+    pub(in crate::api) fn name(self) -> String {
+        let metadata = self.metadata();
+        format!(
+            "namespaces/{}/rollouts/{}",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default()
+        )
+    }
+
     /// The resource, as much of it as `view` asks for.
     #[must_use]
     pub(in crate::api) fn show(self, view: v1::View) -> v1::Rollout {
@@ -59,11 +69,7 @@ impl<'a> Record<'a> {
         };
         let time = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| timestamp(time.0);
         v1::Rollout {
-            name: format!(
-                "namespaces/{}/rollouts/{}",
-                metadata.namespace.as_deref().unwrap_or_default(),
-                metadata.name.as_deref().unwrap_or_default()
-            ),
+            name: self.name(),
             uid: metadata.uid.clone().unwrap_or_default(),
             etag: etag::of(self),
             generation: metadata.generation.unwrap_or(0),

@@ -5,7 +5,9 @@
 mod change;
 mod create;
 mod delete;
+mod feed;
 mod image;
+mod past;
 mod promote;
 mod read;
 mod rollback;
