@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::value::timestamp;
 use super::{Faults, Wire, status};
 use crate::api::etag;
+use crate::api::filter::Strategy;
 use crate::crd::{self, keys};
 use crate::pb::v1;
 use crate::store::RolloutRecord;
 use crate::validate::Path;
+use v1::rollout_status::State;
 
 /// A rollout as it is stored: decoded, or with the reason why it cannot be.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,23 @@ impl<'a> Record<'a> {
             metadata.namespace.as_deref().unwrap_or_default(),
             metadata.name.as_deref().unwrap_or_default()
         )
+    }
+
+    /// The state in one word.
+    pub(in crate::api) fn state(self) -> State {
+        match self {
+            Self::Decoded(rollout) => status::state(rollout).0,
+            Self::Malformed(..) => State::Degraded,
+        }
+    }
+
+    /// The strategy, where it is known.
+    pub(in crate::api) fn strategy(self) -> Option<Strategy> {
+        let Self::Decoded(rollout) = self else { return None };
+        match rollout.spec.strategy().ok()? {
+            crd::Strategy::Canary(_) => Some(Strategy::Canary),
+            crd::Strategy::BlueGreen(_) => Some(Strategy::BlueGreen),
+        }
     }
 
     /// The resource, as much of it as `view` asks for.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::super::Context;
 use super::super::error::Error;
 use super::super::name::Span;
-use super::super::selector::Selector;
+use super::super::selection::Selection;
 use super::past::Past;
 use crate::store::history::{Change, Entry, Position, Read};
 use crate::store::{ResourceVersion, RolloutRecord};
@@ -68,13 +68,8 @@ impl Feed {
     }
 
     /// News after a version.
-    pub(super) fn after(
-        version: ResourceVersion,
-        context: &Arc<Context>,
-        span: &Span,
-        selector: &Selector,
-    ) -> Self {
-        let past = Past::after(version, context, span, selector);
+    pub(super) fn after(version: ResourceVersion, context: &Arc<Context>, selection: &Selection) -> Self {
+        let past = Past::after(version, context, selection);
         Self::from(context, past.map_or(Source::Nothing(version), Source::Past), Some(version))
     }
 

@@ -13,8 +13,7 @@ use super::super::Context;
 use super::super::cluster::{Target, explain, within_deadline};
 use super::super::error::{Error, RETRY_SOON};
 use super::super::kind::ROLLOUT;
-use super::super::name::Span;
-use super::super::selector::Selector;
+use super::super::selection::Selection;
 use super::super::status::Reason;
 use crate::store::history::Change;
 use crate::store::{EXPIRED, ResourceVersion, RolloutRecord};
@@ -38,15 +37,14 @@ impl Past {
     pub(super) fn after(
         version: ResourceVersion,
         context: &Arc<Context>,
-        span: &Span,
-        selector: &Selector,
+        selection: &Selection,
     ) -> Option<Self> {
         let scope = &context.scope;
-        let namespace = match (scope.namespace.as_deref(), span.namespace()) {
+        let namespace = match (scope.namespace.as_deref(), selection.span.namespace()) {
             (Some(served), Some(asked)) if served != asked => return None,
             (served, asked) => served.or(asked).map(str::to_owned),
         };
-        let labels = match selector.to_string() {
+        let labels = match selection.selector.to_string() {
             labels if labels.is_empty() => scope.labels.clone(),
             labels => format!("{},{labels}", scope.labels),
         };

@@ -15,9 +15,8 @@ use tokio::time::Instant;
 use super::super::Context;
 use super::super::convert::{Record, timestamp};
 use super::super::error::{Error, RETRY_SOON};
-use super::super::name::{self, Span};
-use super::super::not_yet;
-use super::super::selector::Selector;
+use super::super::name;
+use super::super::selection::Selection;
 use super::super::status::Reason;
 use super::super::token::Binding;
 use super::Rollouts;
@@ -44,20 +43,26 @@ impl Rollouts {
         &self,
         request: &v1::WatchRolloutsRequest,
     ) -> Result<impl Stream<Item = Result<v1::WatchRolloutsResponse, Error>> + Send + use<>, Error> {
-        not_yet::fields(&[("filter", !request.filter.is_empty())])?;
         let span = name::span(&request.parent, "parent")?;
-        let selector = Selector::parse(&request.label_selector)?;
+        let selection = Selection::parse(span, &request.label_selector, &request.filter)?;
         let view = view(request.view, v1::View::Basic)?;
-        let binding = Binding::of(&[&request.parent, &selector.to_string()]);
-        let after = binding.read(&request.resume_token, "resume_token")?;
+        // Leaving a filter is not in anybody's history: a watch that has one cannot be resumed.
+        let binding = selection
+            .filter
+            .is_empty()
+            .then(|| Binding::of(&[&request.parent, &selection.selector.to_string()]));
+        let after = match &binding {
+            Some(binding) => binding.read(&request.resume_token, "resume_token")?,
+            None if request.resume_token.is_empty() => None,
+            None => return Err(Error::field("filter", "is not taken together with resume_token")),
+        };
         self.context.require_ready()?;
 
         let feed = match after {
-            Some(version) => Feed::after(version, &self.context, &span, &selector),
-            None => Feed::new(&self.context, &span),
+            Some(version) => Feed::after(version, &self.context, &selection),
+            None => Feed::new(&self.context, &selection.span),
         };
         let (events, received) = mpsc::channel(BUFFERED);
-        let selection = Selection { span, selector };
         let context = Arc::clone(&self.context);
         let pump = Pump { context, feed, selection, view, binding, began: after.is_some(), events };
         let end = tokio::spawn(pump.run());
@@ -75,26 +80,13 @@ impl Rollouts {
     }
 }
 
-/// Which rollouts a watch shows.
-struct Selection {
-    span: Span,
-    selector: Selector,
-}
-
-impl Selection {
-    fn selects(&self, rollout: &RolloutRecord) -> bool {
-        let metadata = kube::Resource::meta(rollout);
-        self.span.namespace().is_none_or(|namespace| metadata.namespace.as_deref() == Some(namespace))
-            && self.selector.matches(metadata.labels.as_ref())
-    }
-}
-
 struct Pump {
     context: Arc<Context>,
     feed: Feed,
     selection: Selection,
     view: v1::View,
-    binding: Binding,
+    /// `None` where there are no tokens.
+    binding: Option<Binding>,
     /// Whether the first bookmark was sent, before which there are no tokens.
     began: bool,
     events: mpsc::Sender<v1::WatchRolloutsResponse>,
@@ -179,7 +171,8 @@ impl Pump {
     /// The token that resumes after everything that was told so far; empty where there is none.
     fn token(&self) -> String {
         let version = self.feed.version().filter(|_| self.began);
-        version.map(|version| self.binding.token(version)).unwrap_or_default()
+        let token = version.zip(self.binding.as_ref()).map(|(version, binding)| binding.token(version));
+        token.unwrap_or_default()
     }
 
     async fn send(&mut self, event: v1::WatchRolloutsResponse) -> Result<(), Ended> {
