@@ -18,6 +18,7 @@ mod filter;
 mod health;
 mod kind;
 mod mask;
+mod mutating;
 mod mutation;
 mod name;
 mod not_yet;
@@ -109,6 +110,8 @@ pub struct Limits {
     /// How long a unary RPC may take, and how long a watch may take to begin. Default 60 s: what waits for something has shorter
     /// patience of its own.
     pub deadline: Duration,
+    /// How long a mutation may wait for its rollouts to settle. Default 1 h: far more than a canary's steps take that nobody has to promote.
+    pub max_wait: Duration,
     /// How long RPCs in flight may take to end when this server stops. Default 10 s: a write to the cluster ends within it.
     pub drain: Duration,
 }
@@ -122,6 +125,7 @@ impl Default for Limits {
             requests_per_second: 200.0,
             burst: 400,
             deadline: Duration::from_secs(60),
+            max_wait: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(10),
         }
     }

@@ -37,5 +37,6 @@ mod site;
 mod trees;
 mod update;
 mod verbs;
+mod waits;
 mod watches;
 mod world;

@@ -4,7 +4,7 @@ use rolloutd::pb::v1;
 use tonic::Code;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{World, name, resource};
+use crate::world::{World, apply_request, manifest, name};
 
 fn is_not_implemented(refusal: Refusal, key: &str, value: &str) {
     let refusal = refusal.is(Code::Unimplemented, "NOT_IMPLEMENTED").says(value).says("nothing was done");
@@ -40,19 +40,7 @@ async fn methods_without_an_implementation_say_so() {
 #[tokio::test(start_paused = true)]
 async fn fields_without_an_implementation_say_so() {
     let world = World::new().await;
-    world.store_rollout("web").await;
-    let mut client = world.rollouts();
-    let wait = || Some(prost_types::Duration { seconds: 1, nanos: 0 });
-
-    let create = v1::CreateRolloutRequest {
-        parent: "namespaces/shop".to_owned(),
-        rollout_id: "new".to_owned(),
-        rollout: Some(resource("new")),
-        wait: wait(),
-        ..Default::default()
-    };
-    is_not_implemented(refused(world.untouched(client.create_rollout(create)).await), "field", "wait");
-    let rollout = v1::Rollout { name: name("web"), ..Default::default() };
-    let update = v1::UpdateRolloutRequest { rollout: Some(rollout), wait: wait(), ..Default::default() };
-    is_not_implemented(refused(world.untouched(client.update_rollout(update)).await), "field", "wait");
+    let force = v1::ApplyManifestRequest { force: true, ..apply_request(&manifest("web").to_string()) };
+    let refusal = refused(world.untouched(world.rollouts().apply_manifest(force)).await);
+    is_not_implemented(refusal, "field", "force");
 }

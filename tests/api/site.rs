@@ -1,6 +1,7 @@
 //! A namespace on one of the two clusters, for tests that run on both: servers of it come and go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -11,6 +12,7 @@ use rolloutd::apiserver::{self, ApiServer};
 use rolloutd::clock::Clock;
 use rolloutd::crd;
 use rolloutd::serve::{Connect, Part, Reconcile};
+use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -22,6 +24,8 @@ pub(crate) struct Site {
     pub(crate) namespace: String,
     pub(crate) clock: Clock,
     clients: Clients,
+    /// What makes pods of ReplicaSets, where it runs for this site alone.
+    _pods: Option<SimCluster>,
 }
 
 struct Clients(Vec<(Part, Client)>);
@@ -34,17 +38,19 @@ impl Connect for Clients {
 
 impl Site {
     /// On an embedded cluster of its own, for a runtime whose time is paused.
-    pub(crate) async fn embedded() -> Self {
+    async fn embedded() -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let cluster = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = cluster.client("test");
         install(&client).await;
         let clients = Part::ALL.map(|part| (part, cluster.client(part.agent())));
-        Self::new(client, clock, Clients(clients.into())).await
+        let config = simcluster_config(clock.clone(), Namespaces::Managed);
+        let pods = SimCluster::start(cluster.client("simcluster"), config);
+        Self { _pods: Some(pods), ..Self::new(client, clock, Clients(clients.into())).await }
     }
 
     /// On the real one; `None` where there is none.
-    pub(crate) async fn real() -> Option<Self> {
+    async fn real() -> Option<Self> {
         let kubernetes = real_cluster().await?;
         let mut clients = Vec::new();
         for part in Part::ALL {
@@ -58,7 +64,7 @@ impl Site {
         let namespaces: Objects<Namespace> = Objects::all(client.clone());
         let namespace = serde_json::from_value(json!({ "metadata": { "generateName": "site-" } })).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
-        Self { client, namespace, clock, clients }
+        Self { client, namespace, clock, clients, _pods: None }
     }
 
     /// A server of this namespace that writes nothing by itself, whose caches have listed.
@@ -66,9 +72,14 @@ impl Site {
         self.server_with(Reconcile::AnalysisOnly).await
     }
 
-    pub(crate) async fn server_with(&self, reconcile: Reconcile) -> Replica {
+    async fn server_with(&self, reconcile: Reconcile) -> Replica {
         let wanted = Wanted { namespace: Some(self.namespace.clone()), reconcile, ..Wanted::default() };
         Replica::start(&self.clients, &self.clock, wanted).await
+    }
+
+    /// A server that also reconciles.
+    pub(crate) async fn leader(&self) -> Replica {
+        self.server_with(Reconcile::All).await
     }
 
     pub(crate) fn rollouts(&self) -> Objects<crd::Rollout> {
@@ -93,13 +104,31 @@ impl Site {
 
 /// The real API server with the definitions; `None` where there is none.
 pub(crate) async fn real_cluster() -> Option<Arc<Kubernetes>> {
-    static PREPARED: OnceCell<Option<Arc<Kubernetes>>> = OnceCell::const_new();
+    static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
     let prepare = || async {
         let kubernetes = kubernetes::shared().await?;
         install(&kubernetes.client("test").await.expect("a client")).await;
-        Some(kubernetes)
+        let client = kubernetes.client("simcluster").await.expect("a client");
+        let config = simcluster_config(Clock::wall(), Namespaces::Unmanaged);
+        Some((kubernetes, SimCluster::start(client, config)))
     };
-    PREPARED.get_or_init(prepare).await.clone()
+    PREPARED.get_or_init(prepare).await.as_ref().map(|(kubernetes, _)| Arc::clone(kubernetes))
+}
+
+/// Pods are quick, except those of images `:never`, which never get ready.
+fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config {
+    let never = Rule {
+        image: ImageMatch::Contains(":never".to_owned()),
+        start_up: None,
+        outcome: Outcome::NeverReady,
+    };
+    let behaviour = Behaviour {
+        start_up: Duration::from_millis(50),
+        termination: Duration::from_millis(20),
+        rules: vec![never],
+        ..Behaviour::default()
+    };
+    simcluster::Config { clock, behaviour, seed: 1, namespaces }
 }
 
 async fn install(client: &Client) {

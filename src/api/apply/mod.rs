@@ -64,7 +64,7 @@ impl Context {
         &self,
         request: v1::ApplyManifestRequest,
     ) -> Result<v1::ApplyManifestResponse, Error> {
-        not_yet::fields(&[("force", request.force), ("wait", request.wait.is_some())])?;
+        not_yet::fields(&[("force", request.force)])?;
         let namespace = match request.parent.as_str() {
             "" => DEFAULT_NAMESPACE.to_owned(),
             parent => name::namespace(parent, "parent")?,

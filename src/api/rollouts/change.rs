@@ -9,7 +9,6 @@ use super::super::convert::{Fault, path};
 use super::super::error::Error;
 use super::super::mutation::{Mutation, Subject};
 use super::super::name;
-use super::super::not_yet;
 use super::super::status::Reason;
 use super::Rollouts;
 use crate::crd::Rollout;
@@ -20,7 +19,6 @@ pub(super) struct Standard<'a> {
     pub name: &'a str,
     pub etag: &'a str,
     pub validate_only: bool,
-    pub wait: Option<&'a prost_types::Duration>,
 }
 
 /// The standard fields of a request, by their names.
@@ -30,7 +28,6 @@ macro_rules! standard {
             name: &$request.name,
             etag: &$request.etag,
             validate_only: $request.validate_only,
-            wait: $request.wait.as_ref(),
         }
     };
 }
@@ -40,7 +37,6 @@ pub(super) use standard;
 impl Standard<'_> {
     /// Reads them.
     pub(super) fn read(&self) -> Result<Mutation, Error> {
-        not_yet::fields(&[("wait", self.wait.is_some())])?;
         Ok(Mutation {
             key: name::rollout(self.name, "name")?,
             etag: self.etag.to_owned(),

@@ -9,7 +9,6 @@ use super::super::error::Error;
 use super::super::kind::NAMESPACE;
 use super::super::mutation::{Subject, target};
 use super::super::name;
-use super::super::not_yet;
 use super::super::status::Reason;
 use super::Rollouts;
 use super::change::check;
@@ -23,7 +22,6 @@ impl Rollouts {
         &self,
         request: v1::CreateRolloutRequest,
     ) -> Result<v1::CreateRolloutResponse, Error> {
-        not_yet::fields(&[("wait", request.wait.is_some())])?;
         let namespace = name::namespace(&request.parent, "parent")?;
         name::rollout_id(&request.rollout_id, "rollout_id")?;
         let key = Key::new(namespace, request.rollout_id);

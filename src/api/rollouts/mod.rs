@@ -12,6 +12,7 @@ mod promote;
 mod read;
 mod rollback;
 mod service;
+mod settle;
 mod summary;
 mod tree;
 mod update;

@@ -3,12 +3,14 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _};
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::Rollouts;
+use crate::api::answer::Written;
 use crate::api::error::Error;
+use crate::api::mutating::Mutating;
 use crate::api::not_yet::NotYet as _;
+use crate::api::rpc::Stay;
 use crate::pb::v1::rollout_service_server::RolloutService;
 use crate::pb::v1::{
     AbortRolloutRequest, AbortRolloutResponse, ApplyManifestRequest, ApplyManifestResponse,
@@ -44,29 +46,41 @@ where
 }
 
 impl Rollouts {
-    /// Carries a mutation out once for each request id; always, when it has none. `run` is its carrying out, and `encoded` the
-    /// request where it has an id.
-    async fn once<A>(&self, id: &str, method: &'static str, encoded: Vec<u8>, run: Run<A>) -> Answer<A>
+    /// Carries a mutation out, once for each request id, and waits until what was changed settles, when that is asked for.
+    async fn change<R, A>(&self, request: Request<R>, run: fn(Self, R) -> Run<A>) -> Result<A, Error>
     where
-        A: prost::Message + Default + 'static,
+        R: Mutating,
+        A: Written,
     {
-        if id.is_empty() {
-            return answer(run.await);
+        let stay = request.extensions().get::<Stay>().cloned();
+        let request = request.into_inner();
+        let wait = self.context.patience(request.wait())?.filter(|_| !request.validate_only());
+        if let (Some(wait), Some(stay)) = (wait, stay) {
+            stay.extend(wait)?;
         }
-        answer(self.context.request_ids.once(id, method, encoded, run).await)
+        let id = request.request_id().to_owned();
+        let mut answer = if id.is_empty() {
+            run(self.clone(), request).await?
+        } else {
+            let encoded = request.encode_to_vec();
+            self.context.request_ids.once(&id, R::METHOD, encoded, run(self.clone(), request)).await?
+        };
+        if let Some(wait) = wait {
+            self.context.settle(&mut answer, wait).await?;
+        }
+        Ok(answer)
     }
 }
 
 /// Carries a mutation out by the method of this service that is named.
 macro_rules! mutation {
-    ($self:ident, $request:ident, $run:ident) => {{
-        let request = $request.into_inner();
-        let id = request.request_id.clone();
-        let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
-        let service = $self.clone();
-        let run = Box::pin(async move { service.$run(request).await });
-        $self.once(&id, stringify!($run), encoded, run).await
-    }};
+    ($self:ident, $request:ident, $run:ident) => {
+        answer(
+            $self
+                .change($request, |service, request| Box::pin(async move { service.$run(request).await }))
+                .await,
+        )
+    };
 }
 
 #[tonic::async_trait]
