@@ -69,6 +69,21 @@ pub(super) enum Change {
     Json(json_patch::Patch),
 }
 
+impl Change {
+    /// Whether it changes the spec.
+    pub(super) fn is_of_spec(&self) -> bool {
+        match self {
+            Self::Merge(patch) => patch.get("spec").is_some(),
+            Self::MergeStatus(_) => false,
+            Self::Json(patch) => patch.0.iter().any(|operation| is_of_spec(operation.path().as_str())),
+        }
+    }
+}
+
+fn is_of_spec(pointer: &str) -> bool {
+    pointer == "/spec" || pointer.starts_with("/spec/")
+}
+
 /// The API server.
 #[derive(Clone)]
 pub(super) struct Cluster {

@@ -15,6 +15,7 @@ mod convert;
 mod error;
 mod etag;
 mod filter;
+mod gitops;
 mod health;
 mod kind;
 mod mask;
@@ -32,6 +33,7 @@ mod selector;
 mod serve;
 mod server_info;
 mod status;
+mod ticket;
 mod token;
 
 use std::sync::Arc;

@@ -49,5 +49,6 @@ mutating! {
     AbortRolloutRequest "AbortRollout" (wait),
     RetryRolloutRequest "RetryRollout" (wait),
     RollbackRolloutRequest "RollbackRollout" (wait),
+    RestartRolloutRequest "RestartRollout" (wait),
     ScaleRolloutRequest "ScaleRollout" (wait),
 }

@@ -18,6 +18,7 @@ use super::error::{Error, RETRY_SOON};
 use super::etag;
 use super::kind::ROLLOUT;
 use super::status::Reason;
+use super::ticket::Ticket;
 use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus};
 use crate::pb::v1;
 use crate::store::{Changed, Key};
@@ -39,6 +40,37 @@ pub(super) struct Mutation {
     pub etag: String,
     /// Whether anything is written.
     pub mode: Mode,
+    /// By which the object remembers the request, where it has to.
+    pub ticket: Option<Ticket>,
+}
+
+/// What became of a mutation.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    /// The object as it was read; `None` when it was created.
+    pub before: Option<Subject>,
+    /// The object as it then is, or would be.
+    pub after: Subject,
+    /// What was done.
+    pub effect: Effect,
+}
+
+/// What a mutation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changed the object, or would have.
+    Changed,
+    /// It was so already.
+    Nothing,
+    /// The same request was carried out before.
+    Repeated,
+}
+
+impl Done {
+    /// Nothing was done to an object.
+    fn nothing(subject: Subject, effect: Effect) -> Self {
+        Self { before: Some(subject.clone()), after: subject, effect }
+    }
 }
 
 /// A rollout as it was read for a mutation.
@@ -178,32 +210,42 @@ impl Context {
         }
     }
 
-    /// Changes a rollout by what `decide` makes of it; `None`: it is so already. Gives it as it then is.
+    /// Changes a rollout by what `decide` makes of it; `None`: it is so already.
     ///
+    /// A request that the object remembers is not carried out again, whatever else has changed since.
     /// `decide` runs again whenever somebody was faster, and once more after the controller has seen the newest spec, when that
     /// is what it waits for ([`Subject::observed_status`]).
     pub(super) async fn mutate(
         &self,
         mutation: &Mutation,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
-    ) -> Result<Subject, Error> {
+    ) -> Result<Done, Error> {
         let patience = Instant::now() + OBSERVATION_PATIENCE;
         let mut conflict = None;
         for _ in 0..ATTEMPTS {
             let subject = self.read(&mutation.key).await?;
+            if let Some(ticket) = &mutation.ticket
+                && ticket.was_used(&subject.object)?
+            {
+                return Ok(Done::nothing(subject, Effect::Repeated));
+            }
             subject.check(&mutation.etag)?;
-            let change = match decide(&subject) {
-                Ok(None) => return Ok(subject),
-                Ok(Some(change)) => change,
-                Err(error) if error.reason() == Reason::NotObserved => {
+            let change = match (decide(&subject), &mutation.ticket) {
+                (Ok(None), None) => return Ok(Done::nothing(subject, Effect::Nothing)),
+                (Ok(change), Some(ticket)) => ticket.recording(change, &subject.object),
+                (Ok(Some(change)), None) => change,
+                (Err(error), _) if error.reason() == Reason::NotObserved => {
                     self.observed(&mutation.key, &subject, patience).await.ok_or(error)?;
                     continue;
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             };
             match self.write(mutation, &subject, change).await {
                 Err(error) if error.reason() == Reason::Conflict => conflict = Some(error),
-                written => return written,
+                Ok(after) => {
+                    return Ok(Done { before: Some(subject), after, effect: Effect::Changed });
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(conflict.unwrap_or_else(|| Error::new(Reason::Conflict, "the rollout keeps changing; try again")))

@@ -69,5 +69,8 @@ pub const NOTIFICATIONS_SUBSCRIBE_PREFIX: &str = "notifications.argoproj.io/subs
 /// Annotation of a Rollout: which notifications were delivered.
 pub const NOTIFIED: &str = "notified.notifications.argoproj.io";
 
+/// Annotation of a Rollout: the last requests with an id that changed it, so that each is carried out once.
+pub const REQUESTS: &str = "rolloutd.dev/requests";
+
 /// Annotation that `kubectl apply` keeps its last manifest in; never copied to ReplicaSets.
 pub const LAST_APPLIED_CONFIGURATION: &str = "kubectl.kubernetes.io/last-applied-configuration";

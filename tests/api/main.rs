@@ -19,6 +19,7 @@ mod consistency;
 mod create;
 mod delete;
 mod denied;
+mod durable;
 mod expect;
 mod garbage;
 mod interference;

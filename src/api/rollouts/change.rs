@@ -10,6 +10,7 @@ use super::super::error::Error;
 use super::super::mutation::{Mutation, Subject};
 use super::super::name;
 use super::super::status::Reason;
+use super::super::ticket::Ticket;
 use super::Rollouts;
 use crate::crd::Rollout;
 use crate::validate;
@@ -19,6 +20,7 @@ pub(super) struct Standard<'a> {
     pub name: &'a str,
     pub etag: &'a str,
     pub validate_only: bool,
+    pub ticket: Result<Option<Ticket>, Error>,
 }
 
 /// The standard fields of a request, by their names.
@@ -28,19 +30,31 @@ macro_rules! standard {
             name: &$request.name,
             etag: &$request.etag,
             validate_only: $request.validate_only,
+            ticket: Ok(None),
         }
     };
 }
 
-pub(super) use standard;
+/// The same of a request that the object itself has to remember.
+macro_rules! durable {
+    ($request:expr) => {
+        $crate::api::rollouts::change::Standard {
+            ticket: $crate::api::ticket::Ticket::of(&$request),
+            ..$crate::api::rollouts::change::standard!($request)
+        }
+    };
+}
+
+pub(super) use {durable, standard};
 
 impl Standard<'_> {
     /// Reads them.
-    pub(super) fn read(&self) -> Result<Mutation, Error> {
+    pub(super) fn read(self) -> Result<Mutation, Error> {
         Ok(Mutation {
             key: name::rollout(self.name, "name")?,
             etag: self.etag.to_owned(),
             mode: Mode::of(self.validate_only),
+            ticket: self.ticket?,
         })
     }
 }

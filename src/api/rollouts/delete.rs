@@ -34,6 +34,7 @@ impl Rollouts {
             key: name::rollout(&request.name, "name")?,
             etag: request.etag,
             mode: Mode::of(request.validate_only),
+            ticket: None,
         };
         let mut conflict = None;
         for _ in 0..ATTEMPTS {

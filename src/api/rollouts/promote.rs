@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::answer;
 use super::super::cluster::{Change, Mode};
 use super::super::error::Error;
-use super::super::mutation::{Mutation, Subject};
+use super::super::mutation::{Done, Effect, Mutation, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
 use super::change::standard;
@@ -28,7 +28,10 @@ impl Rollouts {
         let mutation = standard!(request).read()?;
         let promotion = Promotion::read(&request)?;
         let promoted = self.context.mutate(&mutation, |subject| promotion.status(subject)).await?;
-        Ok(answer::of(&self.resume_promoted(&mutation, promoted).await?, mutation.mode))
+        let after = self.resume_promoted(&mutation, promoted.after).await?;
+        // Where there was nothing to promote, a hold was ended.
+        let done = Done { before: promoted.before, after, effect: Effect::Changed };
+        Ok(answer::of(&done, mutation.mode))
     }
 
     /// Clears spec.paused of a rollout whose promotion is written.

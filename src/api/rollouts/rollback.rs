@@ -10,7 +10,7 @@ use super::super::kind::ROLLOUT;
 use super::super::mutation::{Insight, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
-use super::change::{check, difference, own_template, standard};
+use super::change::{check, difference, durable, own_template};
 use crate::crd::{ConditionType, keys};
 use crate::pb::v1;
 use crate::plan::ReplicaSet;
@@ -37,7 +37,7 @@ impl Rollouts {
             let sets: Vec<_> = records.iter().map(|record| Arc::clone(&record.set)).collect();
             roll_back(subject, &sets, from, request.to_revision)
         };
-        self.mutate(standard!(request), back).await
+        self.mutate(durable!(request), back).await
     }
 }
 

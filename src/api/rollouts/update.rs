@@ -25,6 +25,7 @@ impl Rollouts {
             key: name::rollout(&wanted.name, "rollout.name")?,
             etag: wanted.etag.clone(),
             mode: Mode::of(request.validate_only),
+            ticket: None,
         };
         let changed = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
         Ok(answer::of(&changed, mutation.mode))
