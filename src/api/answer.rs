@@ -1,7 +1,8 @@
 //! What mutations answer: each has a message of its own, and all of them say the same.
 
 use super::cluster::Mode;
-use super::mutation::Subject;
+use super::gitops;
+use super::mutation::Done;
 use super::token::Token;
 use crate::pb::v1;
 use crate::store::ResourceVersion;
@@ -58,6 +59,7 @@ answers! {
     AbortRolloutResponse,
     RetryRolloutResponse,
     RollbackRolloutResponse,
+    RestartRolloutResponse,
     ScaleRolloutResponse,
 }
 
@@ -87,9 +89,11 @@ impl Written for v1::DeleteRolloutResponse {
     fn warn(&mut self, _: Vec<v1::Warning>) {}
 }
 
-/// The answer that shows a rollout as it was written, or would be.
-pub(super) fn of<A: Answer>(subject: &Subject, mode: Mode) -> A {
+/// The answer that says what was done to a rollout, or would be.
+pub(super) fn of<A: Answer>(done: &Done, mode: Mode) -> A {
     // A dry run has no version of its own.
-    let version = ResourceVersion::parse(subject.version()).filter(|_| mode == Mode::Commit);
-    A::new(subject.show(), Vec::new(), Token::of_version(version))
+    let version = ResourceVersion::parse(done.after.version()).filter(|_| mode == Mode::Commit);
+    let before = done.before.as_ref();
+    let warnings = before.and_then(|before| gitops::warning(&before.object, &done.after, ""));
+    A::new(done.after.show(), warnings.into_iter().collect(), Token::of_version(version))
 }

@@ -4,19 +4,11 @@ use super::error::Error;
 use super::status::Reason;
 use crate::pb::v1::{
     DiffRevisionsRequest, ExplainRolloutRequest, GetRevisionRequest, ListRevisionsRequest,
-    ListRolloutActivityRequest, PlanRolloutRequest, RestartRolloutRequest, SetRolloutMetadataRequest,
+    ListRolloutActivityRequest, PlanRolloutRequest, SetRolloutMetadataRequest,
 };
 
 /// The version that says so.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Refuses a request that sets a field which is not acted on yet; `given` are those fields, with whether they are set.
-pub(super) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
-    let Some((field, _)) = given.iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
-    let message =
-        format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
-    Err(Error::new(Reason::NotImplemented, message).with("field", *field).with("version", VERSION))
-}
 
 /// Refuses a method that does nothing yet.
 fn method<A>(method: &'static str) -> Result<A, Error> {
@@ -33,10 +25,6 @@ pub(super) trait NotYet {
     fn refuse<A>(&self) -> Result<A, Error> {
         method(Self::METHOD)
     }
-}
-
-impl NotYet for RestartRolloutRequest {
-    const METHOD: &'static str = "RestartRollout";
 }
 
 impl NotYet for SetRolloutMetadataRequest {

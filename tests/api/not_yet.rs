@@ -4,7 +4,7 @@ use rolloutd::pb::v1;
 use tonic::Code;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{World, apply_request, manifest, name};
+use crate::world::{World, name};
 
 fn is_not_implemented(refusal: Refusal, key: &str, value: &str) {
     let refusal = refusal.is(Code::Unimplemented, "NOT_IMPLEMENTED").says(value).says("nothing was done");
@@ -26,7 +26,6 @@ async fn methods_without_an_implementation_say_so() {
         )+};
     }
     check! {
-        restart_rollout RestartRolloutRequest { name } "RestartRollout",
         set_rollout_metadata SetRolloutMetadataRequest { name } "SetRolloutMetadata",
         list_revisions ListRevisionsRequest { parent } "ListRevisions",
         get_revision GetRevisionRequest { name } "GetRevision",
@@ -35,12 +34,4 @@ async fn methods_without_an_implementation_say_so() {
         plan_rollout PlanRolloutRequest { name } "PlanRollout",
         explain_rollout ExplainRolloutRequest { name } "ExplainRollout",
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn fields_without_an_implementation_say_so() {
-    let world = World::new().await;
-    let force = v1::ApplyManifestRequest { force: true, ..apply_request(&manifest("web").to_string()) };
-    let refusal = refused(world.untouched(world.rollouts().apply_manifest(force)).await);
-    is_not_implemented(refusal, "field", "force");
 }

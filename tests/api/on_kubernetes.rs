@@ -131,6 +131,28 @@ async fn answers() {
         .is(Code::FailedPrecondition, "FIELD_OWNED")
         .says("[0].spec.minReadySeconds belongs to \"gitops\"");
 
+    let forced = v1::ApplyManifestRequest {
+        force: true,
+        ..apply_request(&text(json!({ "spec": { "minReadySeconds": 4 } })))
+    };
+    let dry = v1::ApplyManifestRequest { validate_only: true, ..forced.clone() };
+    for request in [dry, forced] {
+        let answer = client.apply_manifest(request).await.unwrap().into_inner();
+        let [warning] = answer.warnings.as_slice() else { panic!("{:?}", answer.warnings) };
+        assert_eq!((warning.reason.as_str(), &*warning.field), ("FIELD_TAKEN", "[0].spec.minReadySeconds"));
+        assert!(warning.description.contains("gitops"), "{}", warning.description);
+    }
+    let ours = client.apply_manifest(apply_request(&text(json!({ "spec": { "minReadySeconds": 5 } })))).await;
+    assert_eq!(ours.unwrap().into_inner().warnings, []);
+
+    // A tool that is known by what it has written.
+    let argo = PatchParams { field_manager: Some("argocd-controller".to_owned()), ..PatchParams::default() };
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "app.kubernetes.io/instance": "shop" } } }));
+    cluster.objects.patch("web", &argo, &label).await.unwrap();
+    let pause = v1::PauseRolloutRequest { name: name("web"), validate_only: true, ..Default::default() };
+    let warnings = client.pause_rollout(pause).await.unwrap().into_inner().warnings;
+    assert!(warnings[0].description.starts_with("Argo CD (application \"shop\")"), "{warnings:?}");
+
     scaled_by_another(&mut cluster).await;
     let client = &mut cluster.rollouts;
     for validate_only in [true, false] {

@@ -19,21 +19,29 @@ use super::Context;
 use super::cluster::{Change, Mode, Target};
 use super::convert::Fault;
 use super::error::{Error, Resource};
+use super::gitops;
 use super::kind::{NAMESPACE, ROLLOUT, Scope};
 use super::mutation::Subject;
 use super::name;
-use super::not_yet;
 use super::status::Reason;
+use super::ticket;
 use super::token::Token;
 use crate::crd::{Rollout, keys};
 use crate::pb::v1;
 use crate::store::ResourceVersion;
 use crate::validate;
+use owner::{Ownership, Taken};
 use target::Item;
 use v1::applied_object::Outcome;
 
 /// How often one object starts over because somebody was faster.
 const ATTEMPTS: usize = 10;
+
+/// The reason of a warning about a field that was taken over.
+const FIELD_TAKEN: &str = "FIELD_TAKEN";
+
+/// The reason of a warning about an annotation that is not the manifest's.
+const BOOKKEEPING_IGNORED: &str = "BOOKKEEPING_IGNORED";
 
 /// Where documents go that name no namespace, when the request names none either.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -44,9 +52,18 @@ enum Step {
     /// It does not exist.
     Create(Value),
     /// It is another than the manifest says.
-    Change(Change, Value),
+    Change(Proposal),
     /// It is so already.
     Nothing(Value),
+}
+
+/// A change to an object that exists.
+#[derive(Clone, Debug)]
+struct Proposal {
+    change: Change,
+    live: Value,
+    /// What it takes from others.
+    taken: Vec<Taken>,
 }
 
 /// What became of an object: the outcome, and the object.
@@ -64,24 +81,27 @@ impl Context {
         &self,
         request: v1::ApplyManifestRequest,
     ) -> Result<v1::ApplyManifestResponse, Error> {
-        not_yet::fields(&[("force", request.force)])?;
         let namespace = match request.parent.as_str() {
             "" => DEFAULT_NAMESPACE.to_owned(),
             parent => name::namespace(parent, "parent")?,
         };
         let items = target::find(document::read(&request.manifest)?, &namespace)?;
-        let warnings = self.check_forms(&items)?;
+        let ownership = if request.force { Ownership::Take } else { Ownership::Respect };
+        let mut warnings = self.check_forms(&items)?;
         let to_come = self.check_namespaces(&items).await?;
 
         let mut rehearsals = Vec::new();
         for item in &items {
             // What lives in a namespace that is not there yet cannot be rehearsed on the server.
             let can_send = !to_come.contains(item.namespace.as_str());
-            rehearsals.push(self.rehearse(item, can_send).await.map_err(|error| placed(error, item))?);
+            let rehearsal = self.rehearse(item, ownership, can_send).await;
+            let rehearsal = rehearsal.map_err(|error| placed(error, item))?;
+            warnings.extend(concerns(item, &rehearsal));
+            rehearsals.push(rehearsal);
         }
         let done = match request.validate_only {
             true => rehearsals.into_iter().map(|rehearsal| rehearsal.applied).collect(),
-            false => self.carry_out(&items, rehearsals).await?,
+            false => self.carry_out(&items, ownership, rehearsals).await?,
         };
         let consistency_token = match request.validate_only {
             true => String::new(),
@@ -99,6 +119,7 @@ impl Context {
             faults.extend(findings.faults);
             warnings.extend(findings.warnings);
             warnings.extend(self.other_instance(item));
+            warnings.extend(not_the_users(item));
         }
         if faults.is_empty() { Ok(warnings) } else { Err(Error::invalid(faults)) }
     }
@@ -142,9 +163,9 @@ impl Context {
     }
 
     /// What would become of an object, by the server's word; nothing is stored.
-    async fn rehearse(&self, item: &Item, can_send: bool) -> Result<Rehearsal, Error> {
+    async fn rehearse(&self, item: &Item, ownership: Ownership, can_send: bool) -> Result<Rehearsal, Error> {
         for _ in 0..ATTEMPTS {
-            let step = decide(item, self.cluster.get(item.target()).await?)?;
+            let step = decide(item, self.cluster.get(item.target()).await?, ownership)?;
             if !can_send && let Step::Create(object) = &step {
                 return Ok(Rehearsal { applied: (Outcome::Created, object.clone()), step });
             }
@@ -158,10 +179,15 @@ impl Context {
     }
 
     /// Writes all objects in order. When one fails, the error says what became of each.
-    async fn carry_out(&self, items: &[Item], rehearsals: Vec<Rehearsal>) -> Result<Vec<Applied>, Error> {
+    async fn carry_out(
+        &self,
+        items: &[Item],
+        ownership: Ownership,
+        rehearsals: Vec<Rehearsal>,
+    ) -> Result<Vec<Applied>, Error> {
         let mut done: Vec<Applied> = Vec::new();
         for (item, rehearsal) in items.iter().zip(rehearsals) {
-            match self.write_rehearsed(item, rehearsal).await {
+            match self.write_rehearsed(item, ownership, rehearsal).await {
                 Ok(applied) => done.push(applied),
                 Err(error) => {
                     done.push((Outcome::Failed, Value::Null));
@@ -176,7 +202,12 @@ impl Context {
     }
 
     /// Writes one object as it was rehearsed; anew, when somebody was faster.
-    async fn write_rehearsed(&self, item: &Item, rehearsal: Rehearsal) -> Result<Applied, Error> {
+    async fn write_rehearsed(
+        &self,
+        item: &Item,
+        ownership: Ownership,
+        rehearsal: Rehearsal,
+    ) -> Result<Applied, Error> {
         if rehearsal.applied.0 == Outcome::Unchanged {
             return Ok(rehearsal.applied);
         }
@@ -184,7 +215,7 @@ impl Context {
         for _ in 0..ATTEMPTS {
             match self.send(item, &step, Mode::Commit).await {
                 Err(error) if was_overtaken(&error) => {
-                    step = decide(item, self.cluster.get(item.target()).await?)?;
+                    step = decide(item, self.cluster.get(item.target()).await?, ownership)?;
                 }
                 sent => return sent,
             }
@@ -198,7 +229,7 @@ impl Context {
             Step::Create(object) => {
                 Ok((Outcome::Created, self.cluster.create(item.target(), object, mode).await?))
             }
-            Step::Change(change, live) => {
+            Step::Change(Proposal { change, live, .. }) => {
                 let object = self.cluster.change(item.target(), change, mode).await?;
                 // The server may find that nothing changes: it completes what a manifest leaves out.
                 let is_same = owner::settled(&object) == owner::settled(live);
@@ -214,7 +245,7 @@ fn was_overtaken(error: &Error) -> bool {
 }
 
 /// Decides what is to be done about an object, and refuses what must not be.
-fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
+fn decide(item: &Item, live: Option<Value>, ownership: Ownership) -> Result<Step, Error> {
     let sent = last_applied::annotated(&item.manifest);
     let Some(live) = live else {
         let created = patch::without_nulls(&sent);
@@ -222,7 +253,9 @@ fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
         return Ok(Step::Create(created));
     };
     check_version(item, &live)?;
-    let last = last_applied::recorded(&live);
+    let mut last = last_applied::recorded(&live);
+    // Whatever was applied before it was known to be none of the manifest's business.
+    ticket::strip(&mut last);
     let manifest = match item.kind {
         kind if kind.kind == "Service" => patch::complete(&last, &sent, &live, &patch::SERVICE_PORTS),
         _ => sent,
@@ -236,13 +269,37 @@ fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
     }
     check(item, &changed)?;
     let taken = owner::taken(&live, &changed);
-    if !taken.is_empty() {
+    if !taken.is_empty() && ownership == Ownership::Respect {
         return Err(is_taken(item, &taken));
     }
     for field in ["uid", "resourceVersion"] {
         patch["metadata"][field] = live["metadata"][field].clone();
     }
-    Ok(Step::Change(Change::Merge(patch), live))
+    Ok(Step::Change(Proposal { change: Change::Merge(patch), live, taken }))
+}
+
+/// What a caller ought to know of a change before or after it is made.
+fn concerns(item: &Item, rehearsal: &Rehearsal) -> Vec<v1::Warning> {
+    let Step::Change(Proposal { live, taken, .. }) = &rehearsal.step else { return Vec::new() };
+    let took = taken.iter().map(|taken| v1::Warning {
+        reason: FIELD_TAKEN.to_owned(),
+        field: item.document.at(&taken.field),
+        description: format!("belonged to {:?}, which may write it again", taken.manager),
+    });
+    let is_rollout = *item.kind == ROLLOUT;
+    let subject = is_rollout.then(|| Subject::new(rehearsal.applied.1.clone()));
+    let gitops = subject.and_then(|subject| gitops::warning(live, &subject, &item.document.place));
+    took.chain(gitops).collect()
+}
+
+/// A manifest that was read from the cluster may hold what only this server writes.
+fn not_the_users(item: &Item) -> Option<v1::Warning> {
+    let annotations = item.document.object.get("metadata")?.get("annotations")?;
+    annotations.get(keys::REQUESTS).map(|_| v1::Warning {
+        reason: BOOKKEEPING_IGNORED.to_owned(),
+        field: item.document.at(&format!("metadata.annotations[{}]", keys::REQUESTS)),
+        description: "is kept by this server; what the manifest says of it is ignored".to_owned(),
+    })
 }
 
 /// Checks an object as it would be stored; violations carry the manifest's path.

@@ -12,6 +12,15 @@ use crate::crd::keys::LAST_APPLIED_CONFIGURATION;
 /// Managers in whose stead this server acts.
 const OURS: [&str; 2] = [FIELD_MANAGER, "kubectl-client-side-apply"];
 
+/// What becomes of fields that others own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// They are left to them.
+    Respect,
+    /// They are taken over (`force`).
+    Take,
+}
+
 /// A field that somebody else owns and a change would take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Taken {

@@ -10,6 +10,7 @@ mod image;
 mod past;
 mod promote;
 mod read;
+mod restart;
 mod rollback;
 mod service;
 mod settle;

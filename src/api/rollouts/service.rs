@@ -178,7 +178,7 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<RestartRolloutRequest>,
     ) -> Answer<RestartRolloutResponse> {
-        answer(request.get_ref().refuse())
+        mutation!(self, request, restart)
     }
 
     async fn set_rollout_metadata(
