@@ -12,6 +12,7 @@ mod answer;
 mod apply;
 mod cluster;
 mod convert;
+mod difference;
 mod error;
 mod etag;
 mod filter;

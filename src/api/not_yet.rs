@@ -3,8 +3,7 @@
 use super::error::Error;
 use super::status::Reason;
 use crate::pb::v1::{
-    DiffRevisionsRequest, ExplainRolloutRequest, GetRevisionRequest, ListRevisionsRequest,
-    ListRolloutActivityRequest, PlanRolloutRequest, SetRolloutMetadataRequest,
+    ExplainRolloutRequest, ListRolloutActivityRequest, PlanRolloutRequest, SetRolloutMetadataRequest,
 };
 
 /// The version that says so.
@@ -29,18 +28,6 @@ pub(super) trait NotYet {
 
 impl NotYet for SetRolloutMetadataRequest {
     const METHOD: &'static str = "SetRolloutMetadata";
-}
-
-impl NotYet for ListRevisionsRequest {
-    const METHOD: &'static str = "ListRevisions";
-}
-
-impl NotYet for GetRevisionRequest {
-    const METHOD: &'static str = "GetRevision";
-}
-
-impl NotYet for DiffRevisionsRequest {
-    const METHOD: &'static str = "DiffRevisions";
 }
 
 impl NotYet for ListRolloutActivityRequest {

@@ -33,6 +33,7 @@ mod promote;
 mod reads;
 mod request_ids;
 mod resumes;
+mod revisions;
 mod serving;
 mod site;
 mod trees;

@@ -9,6 +9,7 @@ mod last_applied;
 mod lint;
 mod owner;
 mod patch;
+mod preview;
 mod target;
 
 use std::collections::BTreeSet;
@@ -99,14 +100,16 @@ impl Context {
             warnings.extend(concerns(item, &rehearsal));
             rehearsals.push(rehearsal);
         }
-        let done = match request.validate_only {
-            true => rehearsals.into_iter().map(|rehearsal| rehearsal.applied).collect(),
-            false => self.carry_out(&items, ownership, rehearsals).await?,
-        };
-        let consistency_token = match request.validate_only {
-            true => String::new(),
-            false => Token::of_version(newest(&items, &done)),
-        };
+        if request.validate_only {
+            let objects = items.iter().zip(rehearsals).map(|(item, rehearsal)| foresee(item, rehearsal));
+            return Ok(v1::ApplyManifestResponse {
+                objects: objects.collect(),
+                warnings,
+                consistency_token: String::new(),
+            });
+        }
+        let done = self.carry_out(&items, ownership, rehearsals).await?;
+        let consistency_token = Token::of_version(newest(&items, &done));
         let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
         Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token })
     }
@@ -370,6 +373,19 @@ fn newest(items: &[Item], done: &[Applied]) -> Option<ResourceVersion> {
     let rollouts = items.iter().zip(done).filter(|(item, _)| *item.kind == ROLLOUT);
     let version = |object: &Value| ResourceVersion::parse(object["metadata"]["resourceVersion"].as_str()?);
     rollouts.filter_map(|(_, (_, object))| version(object)).max()
+}
+
+/// What would become of an object, with the difference that it makes.
+fn foresee(item: &Item, rehearsal: Rehearsal) -> v1::AppliedObject {
+    let live = match &rehearsal.step {
+        Step::Create(_) => None,
+        Step::Change(Proposal { live, .. }) | Step::Nothing(live) => Some(live),
+    };
+    let unified_diff = match rehearsal.applied.0 {
+        Outcome::Unchanged => String::new(),
+        _ => preview::unified_diff(item, live, &rehearsal.applied.1),
+    };
+    v1::AppliedObject { unified_diff, ..show(item, rehearsal.applied) }
 }
 
 fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {

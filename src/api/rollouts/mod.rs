@@ -11,6 +11,7 @@ mod past;
 mod promote;
 mod read;
 mod restart;
+mod revisions;
 mod rollback;
 mod service;
 mod settle;

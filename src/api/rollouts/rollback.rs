@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use super::super::cluster::Change;
 use super::super::error::Error;
-use super::super::kind::ROLLOUT;
 use super::super::mutation::{Insight, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
 use super::change::{check, difference, durable, own_template};
+use super::revisions::{Wanted, not_kept};
 use crate::crd::{ConditionType, keys};
 use crate::pb::v1;
 use crate::plan::ReplicaSet;
 use crate::plan::revision;
 use crate::pod_template::{self, Sameness, UnknownFields};
+use crate::store::Key;
 
 impl Rollouts {
     /// RollbackRollout.
@@ -131,23 +132,17 @@ fn find<'a>(
             .copied(),
     };
     found.ok_or_else(|| {
-        let there: Vec<String> = alive.iter().map(|set| set.revision().to_string()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        let message = match to_revision {
-            0 => format!("there is no revision before the newest; kept revisions: {there}"),
-            wanted => format!("there is no revision {wanted}; kept revisions: {there}"),
+        let text = |field: &str| subject.object["metadata"][field].as_str().unwrap_or_default();
+        let wanted = match to_revision {
+            0 => Wanted::Previous,
+            number => Wanted::Number(number),
         };
-        let metadata = &subject.object["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        let mut resource = ROLLOUT.named(text("namespace"), text("name"));
-        resource.kind = "rolloutd.dev/Revision";
-        resource.name = format!("{}/revisions/{to_revision}", resource.name);
-        Error::new(Reason::RevisionNotFound, message).about(resource).with("revisions", there)
+        not_kept(&Key::new(text("namespace"), text("name")), &alive, wanted)
     })
 }
 
 /// The numbers that a set had before.
-fn former_revisions(set: &ReplicaSet) -> impl Iterator<Item = i64> {
+pub(super) fn former_revisions(set: &ReplicaSet) -> impl Iterator<Item = i64> {
     let history = set.annotations.get(keys::REVISION_HISTORY).map(String::as_str).unwrap_or_default();
     history.split(',').filter_map(|text| text.trim().parse().ok())
 }

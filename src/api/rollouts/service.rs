@@ -189,15 +189,15 @@ impl RolloutService for Rollouts {
     }
 
     async fn list_revisions(&self, request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.list_revisions(request.get_ref()))
     }
 
     async fn get_revision(&self, request: Request<GetRevisionRequest>) -> Answer<GetRevisionResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.get_revision(request.get_ref()))
     }
 
     async fn diff_revisions(&self, request: Request<DiffRevisionsRequest>) -> Answer<DiffRevisionsResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.diff_revisions(request.get_ref()))
     }
 
     async fn list_rollout_activity(
