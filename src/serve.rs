@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::crd::keys;
 use crate::lease::{self, Leadership};
+use crate::store::activity::Activities;
 use crate::store::{PodRecord, Scope, SetRecord, Store, follow, reflect};
 use crate::telemetry::Metrics;
 use crate::worker::Workers;
@@ -115,6 +116,8 @@ pub struct ControlPlane {
     pub store: Arc<Store>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// What was done.
+    pub activities: Activities,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -129,6 +132,11 @@ impl ControlPlane {
         options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
         watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
 
+        // Through the client of RPCs: most of it is told by them, and must not slow the workers.
+        let (activities, recording) = Activities::new(connect.client(Part::Api), options.metrics.clone());
+        // Outlives this control plane until the last RPC has told what it did.
+        tokio::spawn(recording.run());
+
         let (leading, leadership) = watch::channel(Leadership::default());
         let workers = Workers {
             store: Arc::clone(&store),
@@ -136,6 +144,7 @@ impl ControlPlane {
             event_client: connect.client(Part::Events),
             clock: options.clock.clone(),
             metrics: options.metrics.clone(),
+            activities: activities.clone(),
             rollout_limit: options.threads.max(1),
             set_limit: options.threads.max(1),
         };
@@ -158,7 +167,7 @@ impl ControlPlane {
                 });
             }
         }
-        Self { store, leadership, tasks, stop }
+        Self { store, leadership, activities, tasks, stop }
     }
 
     /// Stops: workers finish what they began, then the Lease is handed over.
@@ -166,6 +175,7 @@ impl ControlPlane {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.activities.flush().await;
     }
 }
 

@@ -90,9 +90,9 @@ impl Written for v1::DeleteRolloutResponse {
 }
 
 /// The answer that says what was done to a rollout, or would be.
-pub(super) fn of<A: Answer>(done: &Done, mode: Mode) -> A {
+pub(super) fn of<A: Answer>(done: &Done) -> A {
     // A dry run has no version of its own.
-    let version = ResourceVersion::parse(done.after.version()).filter(|_| mode == Mode::Commit);
+    let version = ResourceVersion::parse(done.after.version()).filter(|_| done.mode == Mode::Commit);
     let before = done.before.as_ref();
     let warnings = before.and_then(|before| gitops::warning(&before.object, &done.after, ""));
     A::new(done.after.show(), warnings.into_iter().collect(), Token::of_version(version))

@@ -17,10 +17,7 @@ use super::convert::Fault;
 use super::error::{Error, RETRY_SOON};
 use super::kind::{Kind, NAMESPACE};
 use super::status::{self, Reason};
-use crate::store::RolloutRecord;
-
-/// The name under which this server's writes stand in managedFields.
-pub(super) const FIELD_MANAGER: &str = "rolloutd";
+use crate::store::{FIELD_MANAGER, RolloutRecord};
 
 /// How long the API server may take for one request: longer than a healthy one ever does, shorter than a caller waits.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);

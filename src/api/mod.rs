@@ -10,6 +10,7 @@
 
 mod answer;
 mod apply;
+mod call;
 mod cluster;
 mod convert;
 mod difference;
@@ -51,6 +52,7 @@ use crate::lease::Leadership;
 use crate::pb;
 use crate::pb::v1::rollout_service_server::RolloutServiceServer;
 use crate::pb::v1::server_service_server::ServerServiceServer;
+use crate::store::activity::Activities;
 use crate::store::{Scope, Store};
 use crate::telemetry::Metrics;
 use cluster::Cluster;
@@ -70,6 +72,8 @@ pub struct Config {
     pub store: Arc<Store>,
     /// Writes, and reads before them.
     pub client: Client,
+    /// What was done.
+    pub activities: Activities,
     /// Cluster time.
     pub clock: Clock,
     /// Counts RPCs.
@@ -145,6 +149,7 @@ pub struct Api {
 struct Context {
     store: Arc<Store>,
     cluster: Cluster,
+    activities: Activities,
     clock: Clock,
     leadership: watch::Receiver<Leadership>,
     server: ServerFacts,
@@ -161,7 +166,7 @@ impl Api {
     /// The services. Nothing runs until they are called.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let Config { store, client, clock, metrics, leadership, server, limits } = config;
+        let Config { store, client, activities, clock, metrics, leadership, server, limits } = config;
         let descriptors = [
             pb::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -172,6 +177,7 @@ impl Api {
         let context = Context {
             store,
             cluster: Cluster::new(client),
+            activities,
             clock,
             leadership,
             server,

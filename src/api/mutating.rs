@@ -10,6 +10,9 @@ pub(super) trait Mutating: prost::Message + 'static {
     /// Its id; empty when it has none.
     fn request_id(&self) -> &str;
 
+    /// The name of the rollout that it is about; `None` where it names none that exists.
+    fn rollout(&self) -> Option<&str>;
+
     /// Whether nothing is to be written.
     fn validate_only(&self) -> bool;
 
@@ -18,12 +21,16 @@ pub(super) trait Mutating: prost::Message + 'static {
 }
 
 macro_rules! mutating {
-    ($($message:ident $method:literal $(($wait:ident))?,)+) => {$(
+    ($($message:ident $method:literal $(($wait:ident))? [$($name:tt)*],)+) => {$(
         impl Mutating for v1::$message {
             const METHOD: &'static str = $method;
 
             fn request_id(&self) -> &str {
                 &self.request_id
+            }
+
+            fn rollout(&self) -> Option<&str> {
+                mutating!(@name self $($name)*)
             }
 
             fn validate_only(&self) -> bool {
@@ -35,20 +42,23 @@ macro_rules! mutating {
             }
         }
     )+};
+    (@name $self:ident) => { None };
+    (@name $self:ident name) => { Some(&$self.name) };
+    (@name $self:ident rollout) => { $self.rollout.as_ref().map(|rollout| rollout.name.as_str()) };
 }
 
 mutating! {
-    CreateRolloutRequest "CreateRollout" (wait),
-    UpdateRolloutRequest "UpdateRollout" (wait),
-    DeleteRolloutRequest "DeleteRollout",
-    ApplyManifestRequest "ApplyManifest" (wait),
-    SetRolloutImageRequest "SetRolloutImage" (wait),
-    PromoteRolloutRequest "PromoteRollout" (wait),
-    PauseRolloutRequest "PauseRollout" (wait),
-    ResumeRolloutRequest "ResumeRollout" (wait),
-    AbortRolloutRequest "AbortRollout" (wait),
-    RetryRolloutRequest "RetryRollout" (wait),
-    RollbackRolloutRequest "RollbackRollout" (wait),
-    RestartRolloutRequest "RestartRollout" (wait),
-    ScaleRolloutRequest "ScaleRollout" (wait),
+    CreateRolloutRequest "CreateRollout" (wait) [],
+    UpdateRolloutRequest "UpdateRollout" (wait) [rollout],
+    DeleteRolloutRequest "DeleteRollout" [name],
+    ApplyManifestRequest "ApplyManifest" (wait) [],
+    SetRolloutImageRequest "SetRolloutImage" (wait) [name],
+    PromoteRolloutRequest "PromoteRollout" (wait) [name],
+    PauseRolloutRequest "PauseRollout" (wait) [name],
+    ResumeRolloutRequest "ResumeRollout" (wait) [name],
+    AbortRolloutRequest "AbortRollout" (wait) [name],
+    RetryRolloutRequest "RetryRollout" (wait) [name],
+    RollbackRolloutRequest "RollbackRollout" (wait) [name],
+    RestartRolloutRequest "RestartRollout" (wait) [name],
+    ScaleRolloutRequest "ScaleRollout" (wait) [name],
 }

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use super::Context;
 use super::cluster::{Change, Mode, Target};
 use super::convert::{Record, path};
+use super::difference;
 use super::error::{Error, RETRY_SOON};
 use super::etag;
 use super::kind::ROLLOUT;
 use super::status::Reason;
 use super::ticket::Ticket;
-use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus};
+use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus, keys};
 use crate::pb::v1;
 use crate::store::{Changed, Key};
 
@@ -30,6 +31,9 @@ const ATTEMPTS: usize = 10;
 /// How long a verb that is guarded by the status waits for the controller to see the newest spec: far longer than a healthy
 /// controller takes, short enough for a caller who waits.
 const OBSERVATION_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many fields that changed are named.
+const NAMED_FIELDS: usize = 5;
 
 /// What is to be changed.
 #[derive(Clone, Debug)]
@@ -53,6 +57,10 @@ pub(super) struct Done {
     pub after: Subject,
     /// What was done.
     pub effect: Effect,
+    /// Whether it was.
+    pub mode: Mode,
+    /// The revision that it leads to, where that is known already; 0: a controller decides.
+    pub revision: i64,
 }
 
 /// What a mutation did.
@@ -68,8 +76,19 @@ pub(super) enum Effect {
 
 impl Done {
     /// Nothing was done to an object.
-    fn nothing(subject: Subject, effect: Effect) -> Self {
-        Self { before: Some(subject.clone()), after: subject, effect }
+    fn nothing(subject: Subject, effect: Effect, mode: Mode) -> Self {
+        Self { before: Some(subject.clone()), after: subject, effect, mode, revision: 0 }
+    }
+
+    /// The fields of the spec that are another than they were, for people.
+    pub(super) fn changed_fields(&self) -> String {
+        let Some(before) = &self.before else { return String::new() };
+        let changes = difference::changes(&before.object["spec"], &self.after.object["spec"]);
+        let named: Vec<&str> = changes.iter().take(NAMED_FIELDS).map(|change| change.path.as_str()).collect();
+        match changes.len().saturating_sub(NAMED_FIELDS) {
+            0 => named.join(", "),
+            more => format!("{} and {more} more", named.join(", ")),
+        }
     }
 }
 
@@ -156,6 +175,17 @@ impl Subject {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Kubernetes' count of changes to the spec.
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.metadata.generation
+    }
+
+    /// The revision of the newest version; 0 before it is known.
+    pub(super) fn revision(&self) -> i64 {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.and_then(|map| map.get(keys::REVISION)).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
     /// The version that was read.
     pub(super) fn version(&self) -> &str {
         self.metadata.resource_version.as_deref().unwrap_or_default()
@@ -227,13 +257,15 @@ impl Context {
             if let Some(ticket) = &mutation.ticket
                 && ticket.was_used(&subject.object)?
             {
-                return Ok(Done::nothing(subject, Effect::Repeated));
+                return Ok(Done::nothing(subject, Effect::Repeated, mutation.mode));
             }
             subject.check(&mutation.etag)?;
-            let change = match (decide(&subject), &mutation.ticket) {
-                (Ok(None), None) => return Ok(Done::nothing(subject, Effect::Nothing)),
-                (Ok(change), Some(ticket)) => ticket.recording(change, &subject.object),
-                (Ok(Some(change)), None) => change,
+            let (change, effect) = match (decide(&subject), &mutation.ticket) {
+                (Ok(None), None) => return Ok(Done::nothing(subject, Effect::Nothing, mutation.mode)),
+                // That the request came is all there is to write.
+                (Ok(None), Some(ticket)) => (ticket.recording(None, &subject.object), Effect::Nothing),
+                (Ok(change), Some(ticket)) => (ticket.recording(change, &subject.object), Effect::Changed),
+                (Ok(Some(change)), None) => (change, Effect::Changed),
                 (Err(error), _) if error.reason() == Reason::NotObserved => {
                     self.observed(&mutation.key, &subject, patience).await.ok_or(error)?;
                     continue;
@@ -243,7 +275,8 @@ impl Context {
             match self.write(mutation, &subject, change).await {
                 Err(error) if error.reason() == Reason::Conflict => conflict = Some(error),
                 Ok(after) => {
-                    return Ok(Done { before: Some(subject), after, effect: Effect::Changed });
+                    let mode = mutation.mode;
+                    return Ok(Done { before: Some(subject), after, effect, mode, revision: 0 });
                 }
                 Err(error) => return Err(error),
             }

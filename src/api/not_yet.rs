@@ -2,9 +2,7 @@
 
 use super::error::Error;
 use super::status::Reason;
-use crate::pb::v1::{
-    ExplainRolloutRequest, ListRolloutActivityRequest, PlanRolloutRequest, SetRolloutMetadataRequest,
-};
+use crate::pb::v1::{ExplainRolloutRequest, PlanRolloutRequest, SetRolloutMetadataRequest};
 
 /// The version that says so.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,10 +26,6 @@ pub(super) trait NotYet {
 
 impl NotYet for SetRolloutMetadataRequest {
     const METHOD: &'static str = "SetRolloutMetadata";
-}
-
-impl NotYet for ListRolloutActivityRequest {
-    const METHOD: &'static str = "ListRolloutActivity";
 }
 
 impl NotYet for PlanRolloutRequest {

@@ -6,6 +6,7 @@
 //! made from a cache that has not seen our own last write yet. Depends on L0 and [`crate::plan`]; used by
 //! [`crate::worker`] and [`crate::api`].
 
+pub mod activity;
 mod cache;
 mod client;
 mod expect;
@@ -18,6 +19,7 @@ mod reach;
 mod reflect;
 mod version;
 mod write;
+mod writers;
 
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
 pub use version::ResourceVersion;
 pub use write::{DryRun, Refusal, WriteError, Writer};
+pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::plan::Observed;
 

@@ -26,6 +26,7 @@ pub struct Metrics {
     reconcile_errors: Family<Named, PlainCounter>,
     events: Family<EventLabels, Counter>,
     events_dropped: Counter,
+    activities_dropped: Counter,
     requests: Family<RequestLabels, Counter>,
     rpcs: Family<RpcLabels, Counter>,
     rpc_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
@@ -109,6 +110,7 @@ impl Default for Metrics {
             reconcile_errors: Family::default(),
             events: Family::default(),
             events_dropped: Counter::default(),
+            activities_dropped: Counter::default(),
             requests: Family::default(),
             rpcs: Family::default(),
             rpc_seconds: Family::new_with_constructor(|| Histogram::new(RPC_BUCKETS)),
@@ -133,6 +135,11 @@ impl Metrics {
             "rolloutd_events_dropped",
             "Events that were not recorded",
             self.events_dropped.clone(),
+        );
+        registry.register(
+            "rolloutd_activities_dropped",
+            "Activities that were not stored",
+            self.activities_dropped.clone(),
         );
         let help = "Requests to the API server";
         registry.register("controller_clientset_k8s_request", help, self.requests.clone());
@@ -185,6 +192,11 @@ impl Metrics {
     /// An event could not be recorded for want of room.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// An activity could not be stored.
+    pub fn activity_dropped(&self) {
+        self.activities_dropped.inc();
     }
 
     /// The API server answered a request.

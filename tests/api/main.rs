@@ -12,6 +12,7 @@ mod kubernetes;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod activity;
 mod apply;
 mod apply_refused;
 mod bad_input;

@@ -27,7 +27,6 @@ async fn methods_without_an_implementation_say_so() {
     }
     check! {
         set_rollout_metadata SetRolloutMetadataRequest { name } "SetRolloutMetadata",
-        list_rollout_activity ListRolloutActivityRequest { parent } "ListRolloutActivity",
         plan_rollout PlanRolloutRequest { name } "PlanRollout",
         explain_rollout ExplainRolloutRequest { name } "ExplainRollout",
     }

@@ -68,6 +68,7 @@ async fn cluster() -> Option<Cluster> {
     let api = Api::new(Config {
         store: control_plane.store.clone(),
         client: connect.client(Part::Api),
+        activities: control_plane.activities.clone(),
         clock: Clock::wall(),
         metrics: Metrics::default(),
         leadership: control_plane.leadership.clone(),

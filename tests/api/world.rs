@@ -38,6 +38,8 @@ pub(crate) struct Wanted {
     pub(crate) namespace: Option<String>,
     pub(crate) reconcile: Reconcile,
     pub(crate) instead: Option<Instead>,
+    /// The same for what tells of activities.
+    pub(crate) activities_instead: Option<Instead>,
     /// How many changes the cluster remembers.
     pub(crate) history_limit: usize,
 }
@@ -61,6 +63,7 @@ impl Default for Wanted {
             namespace: None,
             reconcile: Reconcile::AnalysisOnly,
             instead: None,
+            activities_instead: None,
             history_limit: apiserver::HISTORY_LIMIT,
         }
     }
@@ -79,11 +82,14 @@ pub(crate) struct World {
 /// What somebody else does just before the next write of the services.
 type Intrusion = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
-struct Embedded<'a>(&'a ApiServer);
+struct Embedded<'a>(&'a ApiServer, Option<Instead>);
 
 impl Connect for Embedded<'_> {
     fn client(&self, part: Part) -> Client {
-        self.0.client(part.agent())
+        match (&self.1, part) {
+            (Some(instead), Part::Api) => api_client(self.0, Some(instead.clone()), Intrusion::default()),
+            _ => self.0.client(part.agent()),
+        }
     }
 }
 
@@ -130,6 +136,7 @@ fn config(control_plane: &ControlPlane, client: Client, options: &Options, wante
     Config {
         store: control_plane.store.clone(),
         client,
+        activities: control_plane.activities.clone(),
         clock: options.clock.clone(),
         metrics: options.metrics.clone(),
         leadership: control_plane.leadership.clone(),
@@ -167,7 +174,8 @@ impl World {
         let intrusion = Intrusion::default();
         prepare(&client).await;
         let options = options(&clock, &metrics, &wanted);
-        let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
+        let control_plane =
+            ControlPlane::start(&Embedded(&cluster, wanted.activities_instead.clone()), &options);
         let client_of_api = api_client(&cluster, wanted.instead.clone(), intrusion.clone());
         let api = Api::new(config(&control_plane, client_of_api, &options, wanted));
         Self { cluster, client, clock, metrics, api, control_plane, intrusion }
@@ -179,7 +187,7 @@ impl World {
     }
 
     pub(crate) async fn replica_with(&self, wanted: Wanted) -> Replica {
-        Replica::start(&Embedded(&self.cluster), &self.clock, wanted).await
+        Replica::start(&Embedded(&self.cluster, None), &self.clock, wanted).await
     }
 
     pub(crate) fn rollouts(&self) -> Rollouts {

@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::cluster::FIELD_MANAGER;
 use crate::crd::keys::LAST_APPLIED_CONFIGURATION;
+use crate::store::FIELD_MANAGER;
 
 /// Managers in whose stead this server acts.
 const OURS: [&str; 2] = [FIELD_MANAGER, "kubectl-client-side-apply"];

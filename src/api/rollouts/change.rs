@@ -7,7 +7,7 @@ use super::super::answer::{self, Answer};
 use super::super::cluster::{Change, Mode};
 use super::super::convert::{Fault, path};
 use super::super::error::Error;
-use super::super::mutation::{Mutation, Subject};
+use super::super::mutation::{Done, Mutation, Subject};
 use super::super::name;
 use super::super::status::Reason;
 use super::super::ticket::Ticket;
@@ -60,14 +60,19 @@ impl Standard<'_> {
 }
 
 impl Rollouts {
-    /// Changes a rollout, and answers with it as it then is.
-    pub(super) async fn mutate<A: Answer>(
+    /// Changes a rollout.
+    pub(super) async fn mutate(
         &self,
         standard: Standard<'_>,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
-    ) -> Result<A, Error> {
-        let mutation = standard.read()?;
-        Ok(answer::of(&self.context.mutate(&mutation, decide).await?, mutation.mode))
+    ) -> Result<Done, Error> {
+        self.context.mutate(&standard.read()?, decide).await
+    }
+
+    /// Tells what was done, in a few words, and answers with the rollout as it then is.
+    pub(super) fn answer<A: Answer>(&self, done: &Done, detail: &str) -> A {
+        self.context.note_done(&self.call, done, detail);
+        answer::of(done)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::super::answer;
 use super::super::cluster::Mode;
 use super::super::convert::{Faults, manifest, path};
 use super::super::error::Error;
@@ -53,13 +52,16 @@ impl Rollouts {
         let created = self.context.cluster.create(target(&key), &object, mode).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));
         let done = match created {
-            Ok(created) => Done { before: None, after: Subject::new(created), effect: Effect::Changed },
+            Ok(created) => {
+                let after = Subject::new(created);
+                Done { before: None, after, effect: Effect::Changed, mode, revision: 0 }
+            }
             Err(error) => match (ticket, error.reason()) {
                 (Some(ticket), Reason::AlreadyExists) => self.created_before(&key, &ticket, error).await?,
                 _ => return Err(explain(error.rename_fields(shown), &key)),
             },
         };
-        Ok(answer::of(&done, mode))
+        Ok(self.answer(&Done { mode, ..done }, ""))
     }
 
     /// The rollout that is in the way, where this very request has made it.
@@ -71,7 +73,10 @@ impl Rollouts {
             Err(error) => return Err(error),
         };
         match ticket.was_used(&existing.object)? {
-            true => Ok(Done { before: None, after: existing, effect: Effect::Repeated }),
+            true => {
+                let effect = Effect::Repeated;
+                Ok(Done { before: None, after: existing, effect, mode: Mode::Commit, revision: 0 })
+            }
             false => Err(error),
         }
     }

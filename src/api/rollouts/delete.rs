@@ -4,7 +4,7 @@ use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
 
 use super::super::cluster::Mode;
 use super::super::error::Error;
-use super::super::mutation::{Mutation, target};
+use super::super::mutation::{Done, Effect, Mutation, Subject, target};
 use super::super::name;
 use super::super::status::Reason;
 use super::super::token::Token;
@@ -52,6 +52,7 @@ impl Rollouts {
             };
             match self.context.cluster.delete(target(&mutation.key), &params).await {
                 Ok(()) => {
+                    self.note_deletion(subject, mutation.mode, &propagation);
                     let consistency_token = self.after_deletion(mutation.mode).await;
                     return Ok(v1::DeleteRolloutResponse { consistency_token });
                 }
@@ -60,6 +61,15 @@ impl Rollouts {
             }
         }
         Err(conflict.unwrap_or_else(|| Error::new(Reason::Conflict, "the rollout keeps changing; try again")))
+    }
+
+    /// Tells of a deletion that takes its time; what is gone at once has no history either.
+    fn note_deletion(&self, subject: Subject, mode: Mode, propagation: &PropagationPolicy) {
+        if matches!(propagation, PropagationPolicy::Foreground) {
+            let (before, after) = (Some(subject.clone()), subject);
+            let done = Done { before, after, effect: Effect::Changed, mode, revision: 0 };
+            self.context.note_done(&self.call, &done, "in the foreground");
+        }
     }
 
     /// A token of now: an answer to a deletion has no version. Where it cannot be had, the deletion is done all the same.

@@ -26,7 +26,9 @@ impl Rollouts {
         request: v1::SetRolloutImageRequest,
     ) -> Result<v1::SetRolloutImageResponse, Error> {
         check_images(&request.images)?;
-        self.mutate(durable!(request), |subject| set(subject, &request.images)).await
+        let done = self.mutate(durable!(request), |subject| set(subject, &request.images)).await?;
+        let image = |ContainerImage { container, image }: &ContainerImage| format!("{container}={image}");
+        Ok(self.answer(&done, &request.images.iter().map(image).collect::<Vec<_>>().join(", ")))
     }
 }
 

@@ -5,7 +5,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::answer;
 use super::super::cluster::{Change, Mode};
 use super::super::error::Error;
 use super::super::mutation::{Done, Effect, Mutation, Subject};
@@ -28,10 +27,15 @@ impl Rollouts {
         let mutation = standard!(request).read()?;
         let promotion = Promotion::read(&request)?;
         let promoted = self.context.mutate(&mutation, |subject| promotion.status(subject)).await?;
-        let after = self.resume_promoted(&mutation, promoted.after).await?;
+        let after = self.resume_promoted(&mutation, promoted.after.clone()).await?;
         // Where there was nothing to promote, a hold was ended.
-        let done = Done { before: promoted.before, after, effect: Effect::Changed };
-        Ok(answer::of(&done, mutation.mode))
+        let done = Done { after, effect: Effect::Changed, ..promoted };
+        let how = match promotion.target {
+            Target::Next(()) => "next".to_owned(),
+            Target::Full(()) => "full".to_owned(),
+            Target::ToStepIndex(index) => format!("to_step_index {index}"),
+        };
+        Ok(self.answer(&done, &how))
     }
 
     /// Clears spec.paused of a rollout whose promotion is written.

@@ -34,8 +34,8 @@ impl Rollouts {
             }
             None => Time::from(now),
         };
-        let mut answer: v1::RestartRolloutResponse =
-            self.mutate(durable!(request), |subject| restart(subject, &at)).await?;
+        let done = self.mutate(durable!(request), |subject| restart(subject, &at)).await?;
+        let mut answer: v1::RestartRolloutResponse = self.answer(&done, &format!("restart_time {at}"));
         if at.instant() > now {
             answer.warnings.push(v1::Warning {
                 reason: RESTART_IN_FUTURE.to_owned(),

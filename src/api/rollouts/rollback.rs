@@ -33,12 +33,16 @@ impl Rollouts {
             return Err(Error::field("to_revision", format!("{} is negative", request.to_revision)));
         }
         self.context.require_ready()?;
-        let back = |subject: &Subject| {
+        let sets = |subject: &Subject| {
             let records = self.context.store.sets.controlled_by(subject.uid());
-            let sets: Vec<_> = records.iter().map(|record| Arc::clone(&record.set)).collect();
-            roll_back(subject, &sets, from, request.to_revision)
+            records.iter().map(|record| Arc::clone(&record.set)).collect::<Vec<_>>()
         };
-        self.mutate(durable!(request), back).await
+        let back = |subject: &Subject| roll_back(subject, &sets(subject), from, request.to_revision);
+        let mut done = self.mutate(durable!(request), back).await?;
+        if let Some(before) = &done.before {
+            done.revision = find(before, &sets(before), request.to_revision).map_or(0, ReplicaSet::revision);
+        }
+        Ok(self.answer(&done, &format!("from {from} to revision {}", done.revision)))
     }
 }
 

@@ -1,14 +1,17 @@
 //! The service as tonic has it: each method hands its request to the file that owns it, and turns errors into statuses.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::Rollouts;
 use crate::api::answer::Written;
+use crate::api::call::Call;
 use crate::api::error::Error;
 use crate::api::mutating::Mutating;
+use crate::api::name;
 use crate::api::not_yet::NotYet as _;
 use crate::api::rpc::Stay;
 use crate::pb::v1::rollout_service_server::RolloutService;
@@ -53,22 +56,39 @@ impl Rollouts {
         A: Written,
     {
         let stay = request.extensions().get::<Stay>().cloned();
+        let service = Self { call: Arc::new(Call::of(&request)), ..self.clone() };
         let request = request.into_inner();
         let wait = self.context.patience(request.wait())?.filter(|_| !request.validate_only());
         if let (Some(wait), Some(stay)) = (wait, stay) {
             stay.extend(wait)?;
         }
         let id = request.request_id().to_owned();
-        let mut answer = if id.is_empty() {
-            run(self.clone(), request).await?
-        } else {
-            let encoded = request.encode_to_vec();
-            self.context.request_ids.once(&id, R::METHOD, encoded, run(self.clone(), request)).await?
+        let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
+        let run = Box::pin(service.told(request, run));
+        let mut answer = match id.as_str() {
+            "" => run.await?,
+            id => self.context.request_ids.once(id, R::METHOD, encoded, run).await?,
         };
         if let Some(wait) = wait {
             self.context.settle(&mut answer, wait).await?;
         }
         Ok(answer)
+    }
+
+    /// Carries a mutation out; what is refused is told of.
+    async fn told<R, A>(self, request: R, run: fn(Self, R) -> Run<A>) -> Result<A, Error>
+    where
+        R: Mutating,
+    {
+        let about = request.rollout().filter(|_| !request.validate_only()).map(str::to_owned);
+        let (context, call) = (Arc::clone(&self.context), Arc::clone(&self.call));
+        let outcome = run(self, request).await;
+        if let (Err(error), Some(name)) = (&outcome, about)
+            && let Ok(key) = name::rollout(&name, "name")
+        {
+            context.note_refused(&call, &key, error);
+        }
+        outcome
     }
 }
 
@@ -204,7 +224,7 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<ListRolloutActivityRequest>,
     ) -> Answer<ListRolloutActivityResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.list_activity(request.get_ref()).await)
     }
 
     async fn plan_rollout(&self, request: Request<PlanRolloutRequest>) -> Answer<PlanRolloutResponse> {

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::answer;
 use super::super::cluster::{Change, Mode};
 use super::super::convert::{Faults, manifest, merge};
 use super::super::error::Error;
@@ -27,8 +26,8 @@ impl Rollouts {
             mode: Mode::of(request.validate_only),
             ticket: None,
         };
-        let changed = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
-        Ok(answer::of(&changed, mutation.mode))
+        let done = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
+        Ok(self.answer(&done, &done.changed_fields()))
     }
 }
 

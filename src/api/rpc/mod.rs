@@ -202,7 +202,7 @@ impl Extractor for TraceContext<'_> {
 }
 
 /// The name of a code as gRPC writes it, such as `NOT_FOUND`.
-fn code_name(code: Code) -> &'static str {
+pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
