@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn said(metadata: Value) -> Option<String> {
+    fn said(metadata: &Value) -> Option<String> {
         let before = json!({ "metadata": metadata, "spec": { "replicas": 1 } });
         let mut after = before.clone();
         after["spec"]["replicas"] = json!(2);
@@ -124,7 +124,7 @@ mod tests {
                 "Flux (helm-controller) looks after",
             ),
         ] {
-            let description = said(metadata).expect("it warns");
+            let description = said(&metadata).expect("it warns");
             assert!(description.starts_with(expected), "{description}");
         }
     }
@@ -137,7 +137,7 @@ mod tests {
             json!({ "annotations": { ARGO_TRACKING: "" } }),
             json!({ "managedFields": [{ "manager": "argocd-controller", "subresource": "status" }, { "manager": "kubectl" }] }),
         ] {
-            assert_eq!(said(metadata.clone()), None, "{metadata}");
+            assert_eq!(said(&metadata), None, "{metadata}");
         }
     }
 }

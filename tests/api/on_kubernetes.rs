@@ -123,7 +123,40 @@ async fn answers() {
     refused(client.apply_manifest(apply_request(&text(lost))).await)
         .lacks_object("v1/Namespace", "namespaces/nowhere");
 
-    // Somebody edits a field: it is theirs now.
+    edited_by_another(&mut cluster).await;
+    scaled_by_another(&mut cluster).await;
+    let client = &mut cluster.rollouts;
+    for validate_only in [true, false] {
+        let scale = v1::ScaleRolloutRequest {
+            name: name("web"),
+            replicas: Some(7),
+            validate_only,
+            ..Default::default()
+        };
+        let scaled = client.scale_rollout(scale).await.unwrap().into_inner().rollout.unwrap();
+        assert_eq!(scaled.spec.unwrap().replicas, Some(7));
+        let stored = cluster.objects.get("web").await.unwrap();
+        assert_eq!(stored.data["spec"]["replicas"], if validate_only { 5 } else { 7 });
+    }
+    let image = v1::set_rollout_image_request::ContainerImage {
+        container: "*".to_owned(),
+        image: "web:2".to_owned(),
+    };
+    let set = v1::SetRolloutImageRequest { name: name("web"), images: vec![image], ..Default::default() };
+    client.set_rollout_image(set).await.unwrap();
+    let delete = v1::DeleteRolloutRequest { name: name("web"), ..Default::default() };
+    client.delete_rollout(delete.clone()).await.unwrap();
+    refused(client.delete_rollout(delete).await).lacks_object("rolloutd.dev/Rollout", &name("web"));
+}
+
+/// A field that somebody edits is theirs, until it is taken over.
+async fn edited_by_another(cluster: &mut Cluster) {
+    let text = |change: Value| {
+        let mut manifest = manifest("web");
+        json_patch::merge(&mut manifest, &change);
+        manifest.to_string()
+    };
+    let client = &mut cluster.rollouts;
     let edit = PatchParams { field_manager: Some("gitops".to_owned()), ..PatchParams::default() };
     let ready = Patch::Merge(json!({ "spec": { "minReadySeconds": 9 } }));
     cluster.objects.patch("web", &edit, &ready).await.unwrap();
@@ -153,30 +186,6 @@ async fn answers() {
     let pause = v1::PauseRolloutRequest { name: name("web"), validate_only: true, ..Default::default() };
     let warnings = client.pause_rollout(pause).await.unwrap().into_inner().warnings;
     assert!(warnings[0].description.starts_with("Argo CD (application \"shop\")"), "{warnings:?}");
-
-    scaled_by_another(&mut cluster).await;
-    let client = &mut cluster.rollouts;
-    for validate_only in [true, false] {
-        let scale = v1::ScaleRolloutRequest {
-            name: name("web"),
-            replicas: Some(7),
-            validate_only,
-            ..Default::default()
-        };
-        let scaled = client.scale_rollout(scale).await.unwrap().into_inner().rollout.unwrap();
-        assert_eq!(scaled.spec.unwrap().replicas, Some(7));
-        let stored = cluster.objects.get("web").await.unwrap();
-        assert_eq!(stored.data["spec"]["replicas"], if validate_only { 5 } else { 7 });
-    }
-    let image = v1::set_rollout_image_request::ContainerImage {
-        container: "*".to_owned(),
-        image: "web:2".to_owned(),
-    };
-    let set = v1::SetRolloutImageRequest { name: name("web"), images: vec![image], ..Default::default() };
-    client.set_rollout_image(set).await.unwrap();
-    let delete = v1::DeleteRolloutRequest { name: name("web"), ..Default::default() };
-    client.delete_rollout(delete.clone()).await.unwrap();
-    refused(client.delete_rollout(delete).await).lacks_object("rolloutd.dev/Rollout", &name("web"));
 }
 
 /// Who scales through the scale subresource owns the replicas, as `kubectl scale` and an autoscaler do.

@@ -85,7 +85,7 @@ impl Verb {
             Self::Restart => {
                 // 2026-01-01T00:00:00Z, when the test's clock begins.
                 let restart_time = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
-                call!(restart_rollout, RestartRolloutRequest { restart_time: restart_time })
+                call!(restart_rollout, RestartRolloutRequest { restart_time })
             }
             Self::Scale => call!(scale_rollout, ScaleRolloutRequest { replicas: Some(9) }),
             Self::Promote => {

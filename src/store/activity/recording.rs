@@ -167,7 +167,7 @@ impl Writer {
                 self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(about.uid.clone(), left);
             }
             Err(error) => {
-                tracing::debug!(%error, rollout = %about.name, "old activities are not deleted yet")
+                tracing::debug!(%error, rollout = %about.name, "old activities are not deleted yet");
             }
         }
     }
