@@ -22,7 +22,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::crd::keys;
 use crate::lease::{self, Leadership};
-use crate::store::{PodRecord, RolloutRecord, Scope, ServiceRecord, SetRecord, Store, reflect};
+use crate::store::activity::Activities;
+use crate::store::{PodRecord, Scope, ServiceRecord, SetRecord, Store, follow, reflect};
 use crate::telemetry::Metrics;
 use crate::worker::Workers;
 
@@ -131,6 +132,8 @@ pub struct ControlPlane {
     pub store: Arc<Store>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// What was done.
+    pub activities: Activities,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -145,6 +148,11 @@ impl ControlPlane {
         options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
         watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
 
+        // Through the client of RPCs: most of it is told by them, and must not slow the workers.
+        let (activities, recording) = Activities::new(connect.client(Part::Api), options.metrics.clone());
+        // Outlives this control plane until the last RPC has told what it did.
+        tokio::spawn(recording.run());
+
         let (leading, leadership) = watch::channel(Leadership::default());
         let workers = Workers {
             store: Arc::clone(&store),
@@ -152,6 +160,7 @@ impl ControlPlane {
             event_client: connect.client(Part::Events),
             clock: options.clock.clone(),
             metrics: options.metrics.clone(),
+            activities: activities.clone(),
             rollout_limit: options.threads.rollouts.max(1),
             set_limit: options.threads.rollouts.max(1),
             service_limit: options.threads.services.max(1),
@@ -175,7 +184,7 @@ impl ControlPlane {
                 });
             }
         }
-        Self { store, leadership, tasks, stop }
+        Self { store, leadership, activities, tasks, stop }
     }
 
     /// Stops: workers finish what they began, then the Lease is handed over.
@@ -183,15 +192,7 @@ impl ControlPlane {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// Which rollouts are served (contract 4.1).
-fn rollout_selector(instance_id: &str) -> String {
-    if instance_id.is_empty() {
-        format!("!{}", keys::CONTROLLER_INSTANCE_ID)
-    } else {
-        format!("{}={instance_id}", keys::CONTROLLER_INSTANCE_ID)
+        self.activities.flush().await;
     }
 }
 
@@ -202,15 +203,14 @@ fn watch_all(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
-    let rollouts =
-        Scope { namespace: options.namespace.clone(), labels: rollout_selector(&options.instance_id) };
+    let rollouts = Scope::of_rollouts(&options.instance_id, options.namespace.as_deref());
     let services = Scope { namespace: options.namespace.clone(), labels: String::new() };
     let children = Scope { namespace: options.namespace.clone(), labels: keys::POD_TEMPLATE_HASH.to_owned() };
     let watching = stop.clone().run_until_cancelled_owned({
         let store = Arc::clone(store);
         async move {
             tokio::join!(
-                reflect::<RolloutRecord>(Arc::clone(&store), client.clone(), rollouts),
+                follow(Arc::clone(&store), client.clone(), rollouts),
                 reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
                 reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),
                 reflect::<ServiceRecord>(Arc::clone(&store), client.clone(), services),

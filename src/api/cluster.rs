@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
+use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -17,9 +17,7 @@ use super::convert::Fault;
 use super::error::{Error, RETRY_SOON};
 use super::kind::{Kind, NAMESPACE};
 use super::status::{self, Reason};
-
-/// The name under which this server's writes stand in managedFields.
-pub(super) const FIELD_MANAGER: &str = "rolloutd";
+use crate::store::{FIELD_MANAGER, RolloutRecord};
 
 /// How long the API server may take for one request: longer than a healthy one ever does, shorter than a caller waits.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -66,6 +64,21 @@ pub(super) enum Change {
     MergeStatus(Value),
     /// A JSON patch (RFC 6902).
     Json(json_patch::Patch),
+}
+
+impl Change {
+    /// Whether it changes the spec.
+    pub(super) fn is_of_spec(&self) -> bool {
+        match self {
+            Self::Merge(patch) => patch.get("spec").is_some(),
+            Self::MergeStatus(_) => false,
+            Self::Json(patch) => patch.0.iter().any(|operation| is_of_spec(operation.path().as_str())),
+        }
+    }
+}
+
+fn is_of_spec(pointer: &str) -> bool {
+    pointer == "/spec" || pointer.starts_with("/spec/")
 }
 
 /// The API server.
@@ -178,15 +191,31 @@ impl Cluster {
         subresource: &'static str,
     ) -> Result<Value, Error> {
         let request = request.map_err(|error| Error::internal("a request could not be built", &error))?;
-        match tokio::time::timeout(REQUEST_DEADLINE, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(explain(&error, verb, target, subresource)),
-            Err(_) => Err(Error::new(
-                Reason::ClusterUnavailable,
-                format!("the API server did not answer within {}s", REQUEST_DEADLINE.as_secs()),
-            )
-            .retry_after(RETRY_SOON)),
+        within_deadline(self.client.request(request), |error| explain(error, verb, target, subresource)).await
+    }
+
+    /// Rollouts as the caches have them, of one namespace or of all.
+    pub(super) fn rollouts(&self, namespace: Option<&str>) -> Api<RolloutRecord> {
+        match namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
         }
+    }
+}
+
+/// Waits for the answer to a request.
+pub(super) async fn within_deadline<T>(
+    request: impl Future<Output = kube::Result<T>>,
+    explain: impl Fn(&kube::Error) -> Error,
+) -> Result<T, Error> {
+    match tokio::time::timeout(REQUEST_DEADLINE, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err(Error::new(
+            Reason::ClusterUnavailable,
+            format!("the API server did not answer within {}s", REQUEST_DEADLINE.as_secs()),
+        )
+        .retry_after(RETRY_SOON)),
     }
 }
 
@@ -197,7 +226,12 @@ impl Target<'_> {
 }
 
 /// What a caller is told of an error.
-fn explain(error: &kube::Error, verb: &'static str, target: Target<'_>, subresource: &str) -> Error {
+pub(super) fn explain(
+    error: &kube::Error,
+    verb: &'static str,
+    target: Target<'_>,
+    subresource: &str,
+) -> Error {
     let reason = status::of_kubernetes(error);
     let resource = target.kind.named(target.namespace, target.name);
     let answer = match error {

@@ -141,7 +141,6 @@ impl Error {
     }
 
     /// The sentence.
-    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.0.message
     }

@@ -42,6 +42,16 @@ pub(super) const ROLLOUT: Kind = argo("Rollout", "rollouts", Scope::Namespaced, 
 /// core Namespace.
 pub(super) const NAMESPACE: Kind = core("Namespace", "namespaces", Scope::Cluster, "v1/Namespace");
 
+/// apps ControllerRevision.
+pub(super) const CONTROLLER_REVISION: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ControllerRevision",
+    plural: "controllerrevisions",
+    scope: Scope::Namespaced,
+    resource_type: "apps/v1/ControllerRevision",
+};
+
 /// The kinds that ApplyManifest takes.
 pub(super) const APPLIED: [Kind; 7] = [
     ROLLOUT,

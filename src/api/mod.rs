@@ -8,25 +8,35 @@
 //! `server_info`, `health` (the methods) · `mutation` (read, check, write) · `cluster` (requests to the API server). `convert`
 //! stands between messages and objects; `error` and `status` say what goes back when something is wrong.
 
+mod answer;
 mod apply;
+mod call;
 mod cluster;
 mod convert;
+mod difference;
 mod error;
 mod etag;
+mod filter;
+mod gitops;
 mod health;
 mod kind;
 mod mask;
+mod mutating;
 mod mutation;
 mod name;
 mod not_yet;
 mod page;
+mod reached;
 mod request_id;
 mod rollouts;
 mod rpc;
+mod selection;
 mod selector;
 mod serve;
 mod server_info;
 mod status;
+mod ticket;
+mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +52,13 @@ use crate::lease::Leadership;
 use crate::pb;
 use crate::pb::v1::rollout_service_server::RolloutServiceServer;
 use crate::pb::v1::server_service_server::ServerServiceServer;
-use crate::store::Store;
+use crate::store::activity::Activities;
+use crate::store::{Scope, Store};
 use crate::telemetry::Metrics;
 use cluster::Cluster;
 use error::Error;
 use health::Health;
+use reached::Asked;
 use request_id::RequestIds;
 use rollouts::Rollouts;
 use rpc::Gate;
@@ -60,6 +72,8 @@ pub struct Config {
     pub store: Arc<Store>,
     /// Writes, and reads before them.
     pub client: Client,
+    /// What was done.
+    pub activities: Activities,
     /// Cluster time.
     pub clock: Clock,
     /// Counts RPCs.
@@ -103,6 +117,8 @@ pub struct Limits {
     /// How long a unary RPC may take, and how long a watch may take to begin. Default 60 s: what waits for something has shorter
     /// patience of its own.
     pub deadline: Duration,
+    /// How long a mutation may wait for its rollouts to settle. Default 1 h: far more than a canary's steps take that nobody has to promote.
+    pub max_wait: Duration,
     /// How long RPCs in flight may take to end when this server stops. Default 10 s: a write to the cluster ends within it.
     pub drain: Duration,
 }
@@ -116,6 +132,7 @@ impl Default for Limits {
             requests_per_second: 200.0,
             burst: 400,
             deadline: Duration::from_secs(60),
+            max_wait: Duration::from_secs(60 * 60),
             drain: Duration::from_secs(10),
         }
     }
@@ -132,11 +149,15 @@ pub struct Api {
 struct Context {
     store: Arc<Store>,
     cluster: Cluster,
+    activities: Activities,
     clock: Clock,
     leadership: watch::Receiver<Leadership>,
     server: ServerFacts,
     limits: Limits,
     request_ids: Arc<RequestIds>,
+    /// Which rollouts are served.
+    scope: Scope,
+    asked: Asked,
     /// Cancelled when this server stops taking new work.
     drain: CancellationToken,
 }
@@ -145,21 +166,25 @@ impl Api {
     /// The services. Nothing runs until they are called.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let Config { store, client, clock, metrics, leadership, server, limits } = config;
+        let Config { store, client, activities, clock, metrics, leadership, server, limits } = config;
         let descriptors = [
             pb::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
+        let scope = Scope::of_rollouts(&server.instance_id, server.namespace.as_deref());
         let context = Context {
             store,
             cluster: Cluster::new(client),
+            activities,
             clock,
             leadership,
             server,
             limits,
             request_ids: Arc::default(),
+            scope,
+            asked: Asked::default(),
             drain: CancellationToken::new(),
         };
         Self { context: Arc::new(context), gate: Gate::new(metrics, limits, &descriptors) }

@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use super::Context;
 use super::cluster::{Change, Mode, Target};
 use super::convert::{Record, path};
+use super::difference;
 use super::error::{Error, RETRY_SOON};
 use super::etag;
 use super::kind::ROLLOUT;
 use super::status::Reason;
-use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus};
+use super::ticket::Ticket;
+use crate::crd::{ConditionStatus, ConditionType, Rollout, RolloutStatus, keys};
 use crate::pb::v1;
 use crate::store::{Changed, Key};
 
@@ -30,6 +32,9 @@ const ATTEMPTS: usize = 10;
 /// controller takes, short enough for a caller who waits.
 const OBSERVATION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How many fields that changed are named.
+const NAMED_FIELDS: usize = 5;
+
 /// What is to be changed.
 #[derive(Clone, Debug)]
 pub(super) struct Mutation {
@@ -39,6 +44,52 @@ pub(super) struct Mutation {
     pub etag: String,
     /// Whether anything is written.
     pub mode: Mode,
+    /// By which the object remembers the request, where it has to.
+    pub ticket: Option<Ticket>,
+}
+
+/// What became of a mutation.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    /// The object as it was read; `None` when it was created.
+    pub before: Option<Subject>,
+    /// The object as it then is, or would be.
+    pub after: Subject,
+    /// What was done.
+    pub effect: Effect,
+    /// Whether it was.
+    pub mode: Mode,
+    /// The revision that it leads to, where that is known already; 0: a controller decides.
+    pub revision: i64,
+}
+
+/// What a mutation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changed the object, or would have.
+    Changed,
+    /// It was so already.
+    Nothing,
+    /// The same request was carried out before.
+    Repeated,
+}
+
+impl Done {
+    /// Nothing was done to an object.
+    fn nothing(subject: Subject, effect: Effect, mode: Mode) -> Self {
+        Self { before: Some(subject.clone()), after: subject, effect, mode, revision: 0 }
+    }
+
+    /// The fields of the spec that are another than they were, for people.
+    pub(super) fn changed_fields(&self) -> String {
+        let Some(before) = &self.before else { return String::new() };
+        let changes = difference::changes(&before.object["spec"], &self.after.object["spec"]);
+        let named: Vec<&str> = changes.iter().take(NAMED_FIELDS).map(|change| change.path.as_str()).collect();
+        match changes.len().saturating_sub(NAMED_FIELDS) {
+            0 => named.join(", "),
+            more => format!("{} and {more} more", named.join(", ")),
+        }
+    }
 }
 
 /// A rollout as it was read for a mutation.
@@ -124,6 +175,17 @@ impl Subject {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Kubernetes' count of changes to the spec.
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.metadata.generation
+    }
+
+    /// The revision of the newest version; 0 before it is known.
+    pub(super) fn revision(&self) -> i64 {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.and_then(|map| map.get(keys::REVISION)).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
     /// The version that was read.
     pub(super) fn version(&self) -> &str {
         self.metadata.resource_version.as_deref().unwrap_or_default()
@@ -178,32 +240,45 @@ impl Context {
         }
     }
 
-    /// Changes a rollout by what `decide` makes of it; `None`: it is so already. Gives it as it then is.
+    /// Changes a rollout by what `decide` makes of it; `None`: it is so already.
     ///
+    /// A request that the object remembers is not carried out again, whatever else has changed since.
     /// `decide` runs again whenever somebody was faster, and once more after the controller has seen the newest spec, when that
     /// is what it waits for ([`Subject::observed_status`]).
     pub(super) async fn mutate(
         &self,
         mutation: &Mutation,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
-    ) -> Result<Subject, Error> {
+    ) -> Result<Done, Error> {
         let patience = Instant::now() + OBSERVATION_PATIENCE;
         let mut conflict = None;
         for _ in 0..ATTEMPTS {
             let subject = self.read(&mutation.key).await?;
+            if let Some(ticket) = &mutation.ticket
+                && ticket.was_used(&subject.object)?
+            {
+                return Ok(Done::nothing(subject, Effect::Repeated, mutation.mode));
+            }
             subject.check(&mutation.etag)?;
-            let change = match decide(&subject) {
-                Ok(None) => return Ok(subject),
-                Ok(Some(change)) => change,
-                Err(error) if error.reason() == Reason::NotObserved => {
+            let (change, effect) = match (decide(&subject), &mutation.ticket) {
+                (Ok(None), None) => return Ok(Done::nothing(subject, Effect::Nothing, mutation.mode)),
+                // That the request came is all there is to write.
+                (Ok(None), Some(ticket)) => (ticket.recording(None, &subject.object), Effect::Nothing),
+                (Ok(change), Some(ticket)) => (ticket.recording(change, &subject.object), Effect::Changed),
+                (Ok(Some(change)), None) => (change, Effect::Changed),
+                (Err(error), _) if error.reason() == Reason::NotObserved => {
                     self.observed(&mutation.key, &subject, patience).await.ok_or(error)?;
                     continue;
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             };
             match self.write(mutation, &subject, change).await {
                 Err(error) if error.reason() == Reason::Conflict => conflict = Some(error),
-                written => return written,
+                Ok(after) => {
+                    let mode = mutation.mode;
+                    return Ok(Done { before: Some(subject), after, effect, mode, revision: 0 });
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(conflict.unwrap_or_else(|| Error::new(Reason::Conflict, "the rollout keeps changing; try again")))

@@ -39,6 +39,17 @@ pub(super) fn rollout(name: &str, field: &str) -> Result<Key, Error> {
     }
 }
 
+/// Reads the name of a revision: its rollout, and its number.
+pub(super) fn revision(name: &str, field: &str) -> Result<(Key, i64), Error> {
+    let form = "namespaces/{namespace}/rollouts/{rollout}/revisions/{revision}";
+    let parts = name.rsplit_once("/revisions/");
+    let number = parts.and_then(|(_, number)| number.parse().ok()).filter(|number| *number > 0);
+    match (parts.and_then(|(name, _)| rollout(name, field).ok()), number) {
+        (Some(key), Some(number)) => Ok((key, number)),
+        _ => Err(malformed(field, name, form)),
+    }
+}
+
 /// Reads the name of a namespace.
 pub(super) fn namespace(name: &str, field: &str) -> Result<String, Error> {
     match name.split_once('/') {
@@ -122,6 +133,23 @@ mod tests {
         ] {
             let error = rollout(bad, "name").unwrap_err();
             assert!(error.message().contains("namespaces/{namespace}/rollouts/{rollout}"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_revision_is_a_number_of_its_rollout() {
+        let web = Key::new("shop", "web");
+        assert_eq!(revision("namespaces/shop/rollouts/web/revisions/7", "name").unwrap(), (web, 7));
+        for bad in [
+            "namespaces/shop/rollouts/web",
+            "namespaces/shop/rollouts/web/revisions/",
+            "namespaces/shop/rollouts/web/revisions/0",
+            "namespaces/shop/rollouts/web/revisions/-1",
+            "namespaces/shop/rollouts/web/revisions/x",
+            "namespaces/shop/revisions/1",
+            "revisions/1",
+        ] {
+            assert!(revision(bad, "name").unwrap_err().message().contains("/revisions/{revision}"), "{bad}");
         }
     }
 

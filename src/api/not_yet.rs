@@ -2,21 +2,10 @@
 
 use super::error::Error;
 use super::status::Reason;
-use crate::pb::v1::{
-    DiffRevisionsRequest, ExplainRolloutRequest, GetRevisionRequest, ListRevisionsRequest,
-    ListRolloutActivityRequest, PlanRolloutRequest, RestartRolloutRequest, SetRolloutMetadataRequest,
-};
+use crate::pb::v1::{ExplainRolloutRequest, PlanRolloutRequest, SetRolloutMetadataRequest};
 
 /// The version that says so.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Refuses a request that sets a field which is not acted on yet; `given` are those fields, with whether they are set.
-pub(super) fn fields(given: &[(&'static str, bool)]) -> Result<(), Error> {
-    let Some((field, _)) = given.iter().find(|(_, is_set)| *is_set) else { return Ok(()) };
-    let message =
-        format!("`{field}` is not implemented in version {VERSION}; nothing was done. Leave it unset");
-    Err(Error::new(Reason::NotImplemented, message).with("field", *field).with("version", VERSION))
-}
 
 /// Refuses a method that does nothing yet.
 fn method<A>(method: &'static str) -> Result<A, Error> {
@@ -35,28 +24,8 @@ pub(super) trait NotYet {
     }
 }
 
-impl NotYet for RestartRolloutRequest {
-    const METHOD: &'static str = "RestartRollout";
-}
-
 impl NotYet for SetRolloutMetadataRequest {
     const METHOD: &'static str = "SetRolloutMetadata";
-}
-
-impl NotYet for ListRevisionsRequest {
-    const METHOD: &'static str = "ListRevisions";
-}
-
-impl NotYet for GetRevisionRequest {
-    const METHOD: &'static str = "GetRevision";
-}
-
-impl NotYet for DiffRevisionsRequest {
-    const METHOD: &'static str = "DiffRevisions";
-}
-
-impl NotYet for ListRolloutActivityRequest {
-    const METHOD: &'static str = "ListRolloutActivity";
 }
 
 impl NotYet for PlanRolloutRequest {

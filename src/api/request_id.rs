@@ -1,6 +1,6 @@
 //! Request ids: a repeated request changes nothing and gets the same answer (AIP-155).
 //!
-//! Remembered in this process only. A request with an id is carried out to its end even when its caller goes away, so that the
+//! Remembered in this process only; [`super::ticket`] says which outlive it. A request with an id is carried out to its end even when its caller goes away, so that the
 //! answer is there when the caller asks again. Only successes are remembered: what failed may be tried again.
 
 use std::collections::{HashMap, VecDeque};
@@ -77,9 +77,7 @@ impl RequestIds {
         A: prost::Message + Default + 'static,
         F: Future<Output = Result<A, Error>> + Send + 'static,
     {
-        let id = uuid::Uuid::try_parse(id)
-            .map_err(|_| Error::field("request_id", format!("{id:?} is not a UUID")))?
-            .to_string();
+        let id = parse(id)?;
         let slot = self.slot(&id, digest_of(method, &request))?;
         let ids = Arc::clone(self);
         let carry_out = async move {
@@ -108,11 +106,7 @@ impl RequestIds {
         inner.drop_old();
         match inner.by_id.get(id) {
             Some(slot) if slot.digest == digest => Ok(Arc::clone(slot)),
-            Some(_) => {
-                let message = format!("{id} was used for another request; use a new one for each");
-                let error = Error::new(Reason::RequestIdReused, format!("request_id: {message}"));
-                Err(error.with_faults(vec![Fault::new("request_id", message)]))
-            }
+            Some(_) => Err(reused(id)),
             None => {
                 let slot = Arc::new(Slot { digest, answer: tokio::sync::Mutex::default() });
                 inner.by_id.insert(id.to_owned(), Arc::clone(&slot));
@@ -153,7 +147,21 @@ impl Inner {
     }
 }
 
-fn digest_of(method: &str, request: &[u8]) -> String {
+/// A request id in its one form.
+pub(super) fn parse(id: &str) -> Result<String, Error> {
+    let parsed = uuid::Uuid::try_parse(id);
+    parsed.map(|id| id.to_string()).map_err(|_| Error::field("request_id", format!("{id:?} is not a UUID")))
+}
+
+/// An id that another request had.
+pub(super) fn reused(id: &str) -> Error {
+    let message = format!("{id} was used for another request; use a new one for each");
+    let error = Error::new(Reason::RequestIdReused, format!("request_id: {message}"));
+    error.with_faults(vec![Fault::new("request_id", message)])
+}
+
+/// What tells a request from others with the same id.
+pub(super) fn digest_of(method: &str, request: &[u8]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(method.as_bytes());
     context.update(b"\0");

@@ -3,6 +3,7 @@
 //! `kube` has the requirements but no parser for them, and no `>` and `<`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::error::Error;
 use crate::validate;
@@ -56,6 +57,26 @@ impl Selector {
             let value = labels.and_then(|labels| labels.get(&requirement.key));
             requirement.test.holds(value.map(String::as_str))
         })
+    }
+}
+
+impl fmt::Display for Selector {
+    /// As Kubernetes reads it, in one form for what is spelled in several.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Requirement { key, test }) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let set =
+                |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            match test {
+                Test::In(values) => write!(f, "{comma}{key} in ({})", set(values))?,
+                Test::NotIn(values) => write!(f, "{comma}{key} notin ({})", set(values))?,
+                Test::Exists => write!(f, "{comma}{key}")?,
+                Test::Absent => write!(f, "{comma}!{key}")?,
+                Test::Greater(bound) => write!(f, "{comma}{key}>{bound}")?,
+                Test::Less(bound) => write!(f, "{comma}{key}<{bound}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -235,6 +256,7 @@ mod tests {
         ] {
             let selector = Selector::parse(text).unwrap();
             assert_eq!(selector.matches(Some(&labels())), selected, "{text}");
+            assert_eq!(Selector::parse(&selector.to_string()).unwrap(), selector, "{text}");
         }
         assert!(!Selector::parse("team").unwrap().matches(None));
     }

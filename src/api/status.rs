@@ -103,6 +103,10 @@ reasons! {
     Draining = "DRAINING" => Unavailable,
     /// The deadline has passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED" => DeadlineExceeded,
+    /// The cache has not come to the version that was asked for.
+    NotCaughtUp = "NOT_CAUGHT_UP" => DeadlineExceeded,
+    /// What a watch is to resume from is not known any more.
+    WatchExpired = "WATCH_EXPIRED" => OutOfRange,
     /// Something that must not happen.
     Internal = "INTERNAL" => Internal,
 }
@@ -165,7 +169,8 @@ mod tests {
             QUOTA_EXCEEDED ResourceExhausted\nTOO_MANY_REQUESTS ResourceExhausted\n\
             TOO_MANY_STREAMS ResourceExhausted\nSLOW_CONSUMER ResourceExhausted\nCLUSTER_BUSY ResourceExhausted\n\
             PERMISSION_DENIED PermissionDenied\nCLUSTER_UNAVAILABLE Unavailable\nNOT_READY Unavailable\n\
-            DRAINING Unavailable\nDEADLINE_EXCEEDED DeadlineExceeded\nINTERNAL Internal\n";
+            DRAINING Unavailable\nDEADLINE_EXCEEDED DeadlineExceeded\nNOT_CAUGHT_UP DeadlineExceeded\n\
+            WATCH_EXPIRED OutOfRange\nINTERNAL Internal\n";
         let table: String =
             Reason::ALL.iter().map(|reason| format!("{} {:?}\n", reason.text(), reason.code())).collect();
         assert_eq!(table, expected);

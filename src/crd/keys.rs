@@ -69,5 +69,11 @@ pub const NOTIFICATIONS_SUBSCRIBE_PREFIX: &str = "notifications.argoproj.io/subs
 /// Annotation of a Rollout: which notifications were delivered.
 pub const NOTIFIED: &str = "notified.notifications.argoproj.io";
 
+/// Annotation of a Rollout: the last requests with an id that changed it, so that each is carried out once.
+pub const REQUESTS: &str = "rolloutd.dev/requests";
+
+/// Label of a ControllerRevision that tells of something that was done: the uid of the Rollout that it was done to.
+pub const ACTIVITY_OF: &str = "rolloutd.dev/activity-of";
+
 /// Annotation that `kubectl apply` keeps its last manifest in; never copied to ReplicaSets.
 pub const LAST_APPLIED_CONFIGURATION: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -11,12 +11,13 @@ use super::revision::{self, Revisions};
 use crate::crd::{self, keys};
 
 /// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
-const NOT_COPIED: [&str; 5] = [
+const NOT_COPIED: [&str; 6] = [
     keys::LAST_APPLIED_CONFIGURATION,
     keys::REVISION,
     keys::REVISION_HISTORY,
     keys::DESIRED_REPLICAS,
     keys::NOTIFIED,
+    keys::REQUESTS,
 ];
 
 /// The manifest of the new ReplicaSet (contract 4.4).

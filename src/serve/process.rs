@@ -38,6 +38,7 @@ impl Process {
         let api = Api::new(api::Config {
             store: Arc::clone(&control_plane.store),
             client: connect.client(Part::Api),
+            activities: control_plane.activities.clone(),
             clock: options.clock.clone(),
             metrics: options.metrics.clone(),
             leadership: control_plane.leadership.clone(),
@@ -115,9 +116,12 @@ impl Process {
     pub async fn stop(self) {
         self.stop_api.cancel();
         self.api.drain();
+        let activities = self.control_plane.activities.clone();
         self.control_plane.stop().await;
         self.stop_http.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        // What the last RPCs did.
+        activities.flush().await;
     }
 }

@@ -166,8 +166,8 @@ impl<R: Record> Cache<R> {
     }
 
     /// Takes an object in, unless a newer version of it is there. Gives what it replaced.
-    pub(super) fn insert(&self, object: R) -> Option<(Arc<R>, Option<Arc<R>>)> {
-        self.write().insert(Arc::new(object))
+    pub(super) fn insert(&self, object: Arc<R>) -> Option<(Arc<R>, Option<Arc<R>>)> {
+        self.write().insert(object)
     }
 
     /// Forgets an object. Gives what it was.
@@ -176,12 +176,12 @@ impl<R: Record> Cache<R> {
     }
 
     /// Replaces everything. Gives what was there before.
-    pub(super) fn replace(&self, objects: Vec<R>) -> BTreeMap<Key, Arc<R>> {
+    pub(super) fn replace(&self, objects: Vec<Arc<R>>) -> BTreeMap<Key, Arc<R>> {
         let mut inner = self.write();
         let before = std::mem::take(&mut inner.objects);
         *inner = Inner { listed: true, ..Inner::default() };
         for object in objects {
-            inner.insert(Arc::new(object));
+            inner.insert(object);
         }
         before
     }

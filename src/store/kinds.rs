@@ -14,6 +14,7 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::writers::Writers;
 use crate::crd::{LabelSelector, Rollout, keys};
 use crate::plan::{Pod, ReplicaSet, Service, SetFailure, SetStatus};
 
@@ -23,6 +24,8 @@ pub struct RolloutRecord {
     metadata: ObjectMeta,
     /// The rollout without managed fields and last-applied manifest.
     pub decoded: Result<Arc<Rollout>, Arc<str>>,
+    /// Who wrote it last.
+    pub writers: Writers,
 }
 
 impl<'de> Deserialize<'de> for RolloutRecord {
@@ -33,12 +36,13 @@ impl<'de> Deserialize<'de> for RolloutRecord {
             metadata: ObjectMeta,
         }
         let mut object = Value::deserialize(deserializer)?;
+        let writers = Writers::of(&object["metadata"]);
         trim(&mut object);
         let OnlyMetadata { metadata } =
             OnlyMetadata::deserialize(&object).map_err(serde::de::Error::custom)?;
         // One object that cannot be decoded must not stop the watch of all others.
         let decoded = Rollout::decode(&object).map(Arc::new).map_err(|why| why.to_string().into());
-        Ok(Self { metadata, decoded })
+        Ok(Self { metadata, decoded, writers })
     }
 }
 

@@ -1,19 +1,25 @@
 //! What the cluster holds, as far as this process cares: caches fed by watches, and typed writes.
 //!
-//! Each kind has one [`cache::Cache`], filled by one [`reflect()`] task and trimmed while decoding. [`Store::observe`]
+//! Each kind has one [`cache::Cache`], filled by one [`reflect()`] task and trimmed while decoding; rollouts are followed
+//! ([`follow()`]), so that what happened to them is known in order ([`history`]). [`Store::observe`]
 //! turns a rollout and what belongs to it into the [`Observed`] that plans are made from; [`Own`] makes sure that no plan is
 //! made from a cache that has not seen our own last write yet. Depends on L0 and [`crate::plan`]; used by
 //! [`crate::worker`] and [`crate::api`].
 
+pub mod activity;
 mod cache;
 mod client;
 mod expect;
+mod follow;
+pub mod history;
 mod kinds;
 mod memory;
 mod object;
 mod reach;
 mod reflect;
+mod version;
 mod write;
+mod writers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,12 +31,16 @@ use tokio::sync::{broadcast, watch};
 pub use cache::{Cache, Change, Changed};
 pub use client::{Counted, Requests, Throttle, Throttled};
 pub use expect::{Expectation, Own, Settled};
+pub use follow::{EXPIRED, follow};
+pub use history::History;
 pub use kinds::{NamespaceRecord, PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 pub use memory::Memory;
 pub use object::{Key, ObjectId};
 pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
+pub use version::ResourceVersion;
 pub use write::{DISRUPTION_BUDGET, DryRun, Refusal, WriteError, Writer};
+pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::crd::{Rollout, Strategy};
 use crate::plan::{self, Observed, restart};
@@ -45,6 +55,8 @@ const CHANGES_BUFFERED: usize = 4096;
 pub struct Store {
     /// Rollouts, those that cannot be decoded included.
     pub rollouts: Cache<RolloutRecord>,
+    /// What happened to rollouts.
+    pub history: History,
     /// ReplicaSets that carry a pod template hash.
     pub sets: Cache<SetRecord>,
     /// Pods that carry a pod template hash, trimmed.
@@ -67,6 +79,7 @@ impl Default for Store {
         let (changes, _) = broadcast::channel(CHANGES_BUFFERED);
         Self {
             rollouts: Cache::default(),
+            history: History::default(),
             sets: Cache::default(),
             pods: Cache::default(),
             services: Cache::default(),

@@ -14,6 +14,7 @@ use super::cache::{Cache, Change, Changed, Record};
 use super::expect::Shown;
 use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, ObjectId};
+use crate::crd::keys;
 
 /// Which objects are watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,16 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// A label selector in Kubernetes' string form.
     pub labels: String,
+}
+
+impl Scope {
+    /// The rollouts of an instance id (empty: those without one), of one namespace or of all (contract 4.1).
+    #[must_use]
+    pub fn of_rollouts(instance_id: &str, namespace: Option<&str>) -> Self {
+        let key = keys::CONTROLLER_INSTANCE_ID;
+        let labels = if instance_id.is_empty() { format!("!{key}") } else { format!("{key}={instance_id}") };
+        Self { namespace: namespace.map(str::to_owned), labels }
+    }
 }
 
 /// A kind that a store holds.
@@ -93,14 +104,17 @@ fn take_in<R: Stored>(store: &Store, event: Event<R>, listed: &mut Vec<R>) {
     match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => listed.push(object),
-        Event::InitDone => replace(store, std::mem::take(listed)),
+        Event::InitDone => {
+            replace(store, std::mem::take(listed).into_iter().map(Arc::new).collect());
+        }
         Event::Apply(object) => store.take_in(object),
         Event::Delete(object) => store.take_out::<R>(&Key::of(&object)),
     }
 }
 
-fn replace<R: Stored>(store: &Store, objects: Vec<R>) {
-    let keys: Vec<Key> = objects.iter().map(Key::of).collect();
+/// Replaces all that is cached of a kind by what a complete list has.
+pub(super) fn replace<R: Stored>(store: &Store, objects: Vec<Arc<R>>) {
+    let keys: Vec<Key> = objects.iter().map(|object| Key::of(&**object)).collect();
     let before: BTreeMap<Key, Arc<R>> = R::cache(store).replace(objects);
     for key in &keys {
         let Some(object) = R::cache(store).get(key) else { continue };
@@ -123,6 +137,11 @@ fn replace<R: Stored>(store: &Store, objects: Vec<R>) {
 impl Store {
     /// Takes an object in that was watched or read afresh.
     pub fn take_in<R: Stored>(&self, object: R) {
+        self.take_in_shared(Arc::new(object));
+    }
+
+    /// The same for an object that others hold too.
+    pub(super) fn take_in_shared<R: Stored>(&self, object: Arc<R>) {
         let Some((object, before)) = R::cache(self).insert(object) else { return };
         let change = match &before {
             Some(before) => {

@@ -30,6 +30,7 @@ pub struct Metrics {
     reconcile_errors: Family<Named, PlainCounter>,
     events: Family<EventLabels, Counter>,
     events_dropped: Counter,
+    activities_dropped: Counter,
     requests: Family<RequestLabels, Counter>,
     durations: Durations,
     rpcs: Family<RpcLabels, Counter>,
@@ -127,6 +128,7 @@ impl Default for Metrics {
             reconcile_errors: Family::default(),
             events: Family::default(),
             events_dropped: Counter::default(),
+            activities_dropped: Counter::default(),
             requests: Family::default(),
             durations: Durations {
                 total: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
@@ -156,6 +158,11 @@ impl Metrics {
             "rolloutd_events_dropped",
             "Events that were not recorded",
             self.events_dropped.clone(),
+        );
+        registry.register(
+            "rolloutd_activities_dropped",
+            "Activities that were not stored",
+            self.activities_dropped.clone(),
         );
         let help = "Requests to the API server";
         registry.register("controller_clientset_k8s_request", help, self.requests.clone());
@@ -225,6 +232,11 @@ impl Metrics {
     /// An event could not be recorded for want of room.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// An activity could not be stored.
+    pub fn activity_dropped(&self) {
+        self.activities_dropped.inc();
     }
 
     /// The API server answered a request.

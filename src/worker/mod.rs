@@ -1,9 +1,10 @@
 //! The workers: one planner for each rollout, and tasks of their own that carry the parts of its plan out.
 //!
 //! The [`planner`] observes, plans and hands each worker the newest part; [`rollout`] writes the rollout and its status,
-//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`recorder`] records events. All of them run only while this process leads. Depends on
+//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`recorder`] records events, [`activity`] what others did. All of them run only while this process leads. Depends on
 //! L0 to L3; knows neither the API nor who else runs.
 
+mod activity;
 mod planner;
 mod queue;
 mod recorder;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use recorder::Recorder;
 
 use crate::clock::Clock;
+use crate::store::activity::Activities;
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
 use planner::Planner;
@@ -37,6 +39,8 @@ pub struct Workers {
     pub clock: Clock,
     /// Counters.
     pub metrics: Metrics,
+    /// What others did.
+    pub activities: Activities,
     /// How many rollouts are written to at the same time (`--rollout-threads`).
     pub rollout_limit: usize,
     /// How many rollouts' ReplicaSets are written to at the same time.
@@ -68,8 +72,9 @@ impl Workers {
         );
         let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
+        let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(planning, rollouts, sets, services, restarts, recording.run(stop));
+        tokio::join!(planning, rollouts, sets, services, restarts, others, recording.run(stop));
     }
 }

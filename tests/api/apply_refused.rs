@@ -88,20 +88,6 @@ async fn a_manifest_that_holds_nothing_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_implemented_is_refused_by_name() {
-    let world = World::new().await;
-    let good = || apply_request(&changed("web", &json!({})));
-    for (request, field) in [
-        (v1::ApplyManifestRequest { force: true, ..good() }, "force"),
-        (v1::ApplyManifestRequest { wait: Some(prost_types::Duration::default()), ..good() }, "wait"),
-    ] {
-        let refusal = refused(world.untouched(world.rollouts().apply_manifest(request)).await)
-            .is(Code::Unimplemented, "NOT_IMPLEMENTED");
-        assert_eq!(refusal.metadata["field"], field);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_manifest_that_names_a_version_wants_no_other() {
     let world = World::new().await;
     let stored = world.store_rollout("web").await;

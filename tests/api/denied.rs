@@ -136,3 +136,36 @@ async fn a_manifest_is_applied_though_namespaces_may_not_be_read() {
     refused(world.untouched(world.rollouts().apply_manifest(apply_request(&lost.to_string()))).await)
         .lacks_object("v1/Namespace", "namespaces/nowhere");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_may_not_look_back_says_so() {
+    let world = forbidding(Method::GET, "/namespaces/shop/rollouts").await;
+    // Another server lists at a version of which this one is told nothing: only the cluster knows what was in between.
+    world.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "other" } })).await;
+    let replica = world.replica().await;
+    let watch = v1::WatchRolloutsRequest { parent: "namespaces/shop".to_owned(), ..Default::default() };
+    let mut first = replica.rollouts().watch_rollouts(watch.clone()).await.unwrap().into_inner();
+    let mut resume_token = String::new();
+    while resume_token.is_empty() {
+        resume_token = first.message().await.unwrap().expect("a bookmark comes").resume_token;
+    }
+    let resumed = v1::WatchRolloutsRequest { resume_token, ..watch };
+    let mut resumed = world.rollouts().watch_rollouts(resumed).await.unwrap().into_inner();
+    let status = resumed.message().await.expect_err("it ends");
+    lacks(Refusal::of(&status), "watch", "rollouts.argoproj.io");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_denied_is_told_of() {
+    let world = forbidding(Method::PATCH, "/namespaces/shop/rollouts/web").await;
+    let restart = v1::RestartRolloutRequest { name: name("web"), ..Default::default() };
+    lacks(refused(world.rollouts().restart_rollout(restart).await), "patch", "rollouts.argoproj.io");
+    world.control_plane.activities.flush().await;
+    let list = v1::ListRolloutActivityRequest { parent: name("web"), ..Default::default() };
+    let told = world.rollouts().list_rollout_activity(list).await.unwrap().into_inner().activities;
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&*told[0].verb, &*told[0].outcome),
+        ("RestartRollout", "PERMISSION_DENIED: PERMISSION_DENIED")
+    );
+}

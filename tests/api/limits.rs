@@ -269,6 +269,7 @@ fn on_a_stack_of<C: Future<Output = ()> + Send>(
         world.store_rollout("web").await;
         let api = Api::new(Config {
             store: world.control_plane.store.clone(),
+            activities: world.control_plane.activities.clone(),
             clock: world.clock.clone(),
             leadership: world.control_plane.leadership.clone(),
             client: elsewhere(world.cluster.service("small"), outside),

@@ -4,7 +4,7 @@ use rolloutd::pb::v1;
 use tonic::Code;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{World, name, resource};
+use crate::world::{World, name};
 
 fn is_not_implemented(refusal: Refusal, key: &str, value: &str) {
     let refusal = refusal.is(Code::Unimplemented, "NOT_IMPLEMENTED").says(value).says("nothing was done");
@@ -26,42 +26,8 @@ async fn methods_without_an_implementation_say_so() {
         )+};
     }
     check! {
-        restart_rollout RestartRolloutRequest { name } "RestartRollout",
         set_rollout_metadata SetRolloutMetadataRequest { name } "SetRolloutMetadata",
-        list_revisions ListRevisionsRequest { parent } "ListRevisions",
-        get_revision GetRevisionRequest { name } "GetRevision",
-        diff_revisions DiffRevisionsRequest { name } "DiffRevisions",
-        list_rollout_activity ListRolloutActivityRequest { parent } "ListRolloutActivity",
         plan_rollout PlanRolloutRequest { name } "PlanRollout",
         explain_rollout ExplainRolloutRequest { name } "ExplainRollout",
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn fields_without_an_implementation_say_so() {
-    let world = World::new().await;
-    world.store_rollout("web").await;
-    let mut client = world.rollouts();
-    let wait = || Some(prost_types::Duration { seconds: 1, nanos: 0 });
-    let some = || "x".to_owned();
-
-    let get = v1::GetRolloutRequest { name: name("web"), at_least: some(), ..Default::default() };
-    is_not_implemented(refused(client.get_rollout(get).await), "field", "at_least");
-    let list = v1::ListRolloutsRequest { parent: "namespaces/-".to_owned(), ..Default::default() };
-    let at_least = v1::ListRolloutsRequest { at_least: some(), ..list.clone() };
-    is_not_implemented(refused(client.list_rollouts(at_least).await), "field", "at_least");
-    let filter = v1::ListRolloutsRequest { filter: some(), ..list };
-    is_not_implemented(refused(client.list_rollouts(filter).await), "field", "filter");
-
-    let create = v1::CreateRolloutRequest {
-        parent: "namespaces/shop".to_owned(),
-        rollout_id: "new".to_owned(),
-        rollout: Some(resource("new")),
-        wait: wait(),
-        ..Default::default()
-    };
-    is_not_implemented(refused(world.untouched(client.create_rollout(create)).await), "field", "wait");
-    let rollout = v1::Rollout { name: name("web"), ..Default::default() };
-    let update = v1::UpdateRolloutRequest { rollout: Some(rollout), wait: wait(), ..Default::default() };
-    is_not_implemented(refused(world.untouched(client.update_rollout(update)).await), "field", "wait");
 }

@@ -18,6 +18,7 @@ use v1::applied_object::Outcome;
 
 use crate::expect::refused;
 use crate::kubernetes::{self, Kubernetes};
+use crate::site;
 use crate::world::{Rollouts, apply_request, manifest, name, resource};
 
 struct One(Client);
@@ -37,7 +38,7 @@ struct Cluster {
 
 /// `None` where there is no such server.
 async fn cluster() -> Option<Cluster> {
-    let kubernetes = kubernetes::shared().await?;
+    let kubernetes = site::real_cluster().await?;
     let client = kubernetes.client("test").await.expect("a client");
     let create = |api_version: &str, kind: &str, object: Value| {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -46,13 +47,6 @@ async fn cluster() -> Option<Cluster> {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         async move { objects.create(&PostParams::default(), &object).await.expect("it is accepted") }
     };
-    for definition in crd::definitions() {
-        let kind = "CustomResourceDefinition";
-        let mut object = serde_json::to_value(definition).unwrap();
-        object["apiVersion"] = json!("apiextensions.k8s.io/v1");
-        object["kind"] = json!(kind);
-        create("apiextensions.k8s.io/v1", kind, object).await;
-    }
     create(
         "v1",
         "Namespace",
@@ -74,6 +68,7 @@ async fn cluster() -> Option<Cluster> {
     let api = Api::new(Config {
         store: control_plane.store.clone(),
         client: connect.client(Part::Api),
+        activities: control_plane.activities.clone(),
         clock: Clock::wall(),
         metrics: Metrics::default(),
         leadership: control_plane.leadership.clone(),
@@ -89,8 +84,12 @@ async fn cluster() -> Option<Cluster> {
     })
 }
 
-#[tokio::test]
-async fn a_real_api_server_answers_as_the_embedded_one_does() {
+#[test]
+fn a_real_api_server_answers_as_the_embedded_one_does() {
+    kubernetes::runtime().block_on(answers());
+}
+
+async fn answers() {
     let Some(mut cluster) = cluster().await else { return };
     let client = &mut cluster.rollouts;
     let create = |parent: &str| v1::CreateRolloutRequest {
@@ -124,15 +123,7 @@ async fn a_real_api_server_answers_as_the_embedded_one_does() {
     refused(client.apply_manifest(apply_request(&text(lost))).await)
         .lacks_object("v1/Namespace", "namespaces/nowhere");
 
-    // Somebody edits a field: it is theirs now.
-    let edit = PatchParams { field_manager: Some("gitops".to_owned()), ..PatchParams::default() };
-    let ready = Patch::Merge(json!({ "spec": { "minReadySeconds": 9 } }));
-    cluster.objects.patch("web", &edit, &ready).await.unwrap();
-    let taking = json!({ "spec": { "minReadySeconds": 4 } });
-    refused(client.apply_manifest(apply_request(&text(taking))).await)
-        .is(Code::FailedPrecondition, "FIELD_OWNED")
-        .says("[0].spec.minReadySeconds belongs to \"gitops\"");
-
+    edited_by_another(&mut cluster).await;
     scaled_by_another(&mut cluster).await;
     let client = &mut cluster.rollouts;
     for validate_only in [true, false] {
@@ -156,6 +147,45 @@ async fn a_real_api_server_answers_as_the_embedded_one_does() {
     let delete = v1::DeleteRolloutRequest { name: name("web"), ..Default::default() };
     client.delete_rollout(delete.clone()).await.unwrap();
     refused(client.delete_rollout(delete).await).lacks_object("rolloutd.dev/Rollout", &name("web"));
+}
+
+/// A field that somebody edits is theirs, until it is taken over.
+async fn edited_by_another(cluster: &mut Cluster) {
+    let text = |change: Value| {
+        let mut manifest = manifest("web");
+        json_patch::merge(&mut manifest, &change);
+        manifest.to_string()
+    };
+    let client = &mut cluster.rollouts;
+    let edit = PatchParams { field_manager: Some("gitops".to_owned()), ..PatchParams::default() };
+    let ready = Patch::Merge(json!({ "spec": { "minReadySeconds": 9 } }));
+    cluster.objects.patch("web", &edit, &ready).await.unwrap();
+    let taking = json!({ "spec": { "minReadySeconds": 4 } });
+    refused(client.apply_manifest(apply_request(&text(taking))).await)
+        .is(Code::FailedPrecondition, "FIELD_OWNED")
+        .says("[0].spec.minReadySeconds belongs to \"gitops\"");
+
+    let forced = v1::ApplyManifestRequest {
+        force: true,
+        ..apply_request(&text(json!({ "spec": { "minReadySeconds": 4 } })))
+    };
+    let dry = v1::ApplyManifestRequest { validate_only: true, ..forced.clone() };
+    for request in [dry, forced] {
+        let answer = client.apply_manifest(request).await.unwrap().into_inner();
+        let [warning] = answer.warnings.as_slice() else { panic!("{:?}", answer.warnings) };
+        assert_eq!((warning.reason.as_str(), &*warning.field), ("FIELD_TAKEN", "[0].spec.minReadySeconds"));
+        assert!(warning.description.contains("gitops"), "{}", warning.description);
+    }
+    let ours = client.apply_manifest(apply_request(&text(json!({ "spec": { "minReadySeconds": 5 } })))).await;
+    assert_eq!(ours.unwrap().into_inner().warnings, []);
+
+    // A tool that is known by what it has written.
+    let argo = PatchParams { field_manager: Some("argocd-controller".to_owned()), ..PatchParams::default() };
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "app.kubernetes.io/instance": "shop" } } }));
+    cluster.objects.patch("web", &argo, &label).await.unwrap();
+    let pause = v1::PauseRolloutRequest { name: name("web"), validate_only: true, ..Default::default() };
+    let warnings = client.pause_rollout(pause).await.unwrap().into_inner().warnings;
+    assert!(warnings[0].description.starts_with("Argo CD (application \"shop\")"), "{warnings:?}");
 }
 
 /// Who scales through the scale subresource owns the replicas, as `kubectl scale` and an autoscaler do.

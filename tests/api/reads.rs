@@ -228,6 +228,43 @@ async fn label_selectors_select_as_kubernetes_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn filters_select_by_state_and_strategy() {
+    let world = World::new().await;
+    for app in ["a", "b", "c", "d", "e"] {
+        world.store_rollout(app).await;
+    }
+    let blue_green = json!({ "canary": null, "blueGreen": { "activeService": "active" } });
+    world.patch("d", &json!({ "spec": { "strategy": blue_green } })).await;
+    world.seen("a", &json!({ "phase": "Healthy" })).await;
+    world.seen("b", &updating(1)).await;
+    world.seen("d", &json!({ "phase": "Degraded" })).await;
+    world.patch("e", &malformed()).await;
+    let filtered = |filter: &str| v1::ListRolloutsRequest {
+        filter: filter.to_owned(),
+        page_size: 1,
+        ..list("namespaces/shop")
+    };
+    for (filter, expected) in [
+        ("", "abcde"),
+        ("state = HEALTHY", "a"),
+        ("state = PAUSED OR state = STATE_PROGRESSING", "bc"),
+        ("state:degraded", "de"),
+        ("state = DEGRADED AND strategy = blue_green", "d"),
+        ("-strategy = CANARY", "de"),
+        ("NOT (state = PAUSED OR state = DEGRADED)", "ac"),
+    ] {
+        assert_eq!(all_pages(&world, filtered(filter)).await.0.concat(), expected, "{filter}");
+    }
+    refused(world.rollouts().list_rollouts(filtered("state = ASLEEP")).await)
+        .names_fields(&["filter"])
+        .says("at position 9 is no state; there are PROGRESSING, PAUSED, HEALTHY and DEGRADED");
+    let first = world.rollouts().list_rollouts(filtered("state:*")).await.unwrap().into_inner();
+    let page_token = first.next_page_token;
+    let other = v1::ListRolloutsRequest { page_token, ..filtered("state = PAUSED") };
+    refused(world.rollouts().list_rollouts(other).await).names_fields(&["page_token"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_server_says_what_it_is() {
     let world = World::new().await;
     let info = world.server().get_server_info(v1::GetServerInfoRequest {}).await.unwrap().into_inner();

@@ -1,4 +1,4 @@
-//! SetRolloutImage, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout and ScaleRollout.
+//! SetRolloutImage, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout, RestartRollout and ScaleRollout.
 
 use rolloutd::pb::v1;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ enum Verb {
     Abort,
     Retry,
     Rollback,
+    Restart,
     Scale,
     Promote,
 }
@@ -36,25 +37,36 @@ fn about_web() -> Standard {
 }
 
 impl Verb {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::SetImage,
         Self::Pause,
         Self::Resume,
         Self::Abort,
         Self::Retry,
         Self::Rollback,
+        Self::Restart,
         Self::Scale,
         Self::Promote,
     ];
 
     /// Calls it, with whatever else it needs.
     async fn call(self, world: &World, standard: Standard) -> Result<v1::Rollout, Status> {
+        self.answer(world, standard).await.map(|(rollout, _)| rollout)
+    }
+
+    /// The same with its warnings.
+    async fn answer(
+        self,
+        world: &World,
+        standard: Standard,
+    ) -> Result<(v1::Rollout, Vec<v1::Warning>), Status> {
         let mut client = world.rollouts();
         let Standard { name, etag, request_id, validate_only, wait } = standard;
         macro_rules! call {
             ($method:ident, $request:ident { $($more:tt)* }) => {{
                 let request = v1::$request { name, etag, request_id, validate_only, wait, $($more)* };
-                client.$method(request).await.map(|answer| answer.into_inner().rollout.expect("it is shown"))
+                let answer = client.$method(request).await?.into_inner();
+                Ok((answer.rollout.expect("it is shown"), answer.warnings))
             }};
         }
         match self {
@@ -69,6 +81,11 @@ impl Verb {
             Self::Rollback => {
                 let from = v1::rollback_rollout_request::From { pod_template_hash: "canary".to_owned() };
                 call!(rollback_rollout, RollbackRolloutRequest { from: Some(from), to_revision: 0 })
+            }
+            Self::Restart => {
+                // 2026-01-01T00:00:00Z, when the test's clock begins.
+                let restart_time = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
+                call!(restart_rollout, RestartRolloutRequest { restart_time })
             }
             Self::Scale => call!(scale_rollout, ScaleRolloutRequest { replicas: Some(9) }),
             Self::Promote => {
@@ -114,6 +131,7 @@ impl Verb {
             Self::Rollback => {
                 json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:0" }] } } } })
             }
+            Self::Restart => json!({ "spec": { "restartAt": "2026-01-01T00:00:00Z" } }),
             Self::Scale => json!({ "spec": { "replicas": 9 } }),
             Self::Promote => json!({ "status": { "pauseConditions": null } }),
         }
@@ -174,6 +192,7 @@ async fn every_verb_can_be_validated_only() {
             Verb::Abort => assert!(shown.status.unwrap().aborted),
             Verb::Retry => assert!(!shown.status.unwrap().aborted),
             Verb::Promote => assert!(shown.status.unwrap().pause_conditions.is_empty()),
+            Verb::Restart => assert!(shown.spec.unwrap().restart_time.is_some()),
             Verb::SetImage | Verb::Rollback | Verb::Resume => {}
         }
     }
@@ -203,18 +222,16 @@ async fn every_verb_reads_its_standard_fields() {
         refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
             .names_fields(&["request_id"])
             .says("no UUID");
-        let standard = Standard { wait: Some(prost_types::Duration::default()), ..about_web() };
-        let refusal = refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
-            .is(Code::Unimplemented, "NOT_IMPLEMENTED");
-        assert_eq!(refusal.metadata["field"], "wait");
+        let wait = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let standard = Standard { wait, ..about_web() };
+        refused(world.untouched(verb.call(&world, standard)).await.map(Response::new))
+            .names_fields(&["wait"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_so_already_is_not_written_again() {
-    for verb in
-        [Verb::SetImage, Verb::Pause, Verb::Resume, Verb::Abort, Verb::Retry, Verb::Rollback, Verb::Scale]
-    {
+    for verb in Verb::ALL.into_iter().filter(|verb| *verb != Verb::Promote) {
         let world = World::new().await;
         verb.prepare(&world).await;
         verb.call(&world, about_web()).await.unwrap();
@@ -373,4 +390,65 @@ async fn a_malformed_object_is_left_alone_by_every_verb() {
             .says("spec.strategy.canary.maxSurge: invalid value: integer `3000000000`")
             .says("mend it by ApplyManifest");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_spec_that_a_gitops_tool_reverts_is_warned_of() {
+    for verb in Verb::ALL {
+        let world = World::new().await;
+        verb.prepare(&world).await;
+        let (_, warnings) =
+            verb.answer(&world, Standard { validate_only: true, ..about_web() }).await.unwrap();
+        assert_eq!(warnings, [], "{verb:?}");
+        let tracking = json!({ "argocd.argoproj.io/tracking-id": "shop:argoproj.io/Rollout:shop/web" });
+        world.patch("web", &json!({ "metadata": { "annotations": tracking } })).await;
+        for validate_only in [true, false] {
+            let standard = Standard { validate_only, ..about_web() };
+            let (_, warnings) = verb.answer(&world, standard).await.unwrap();
+            let reasons: Vec<&str> = warnings.iter().map(|warning| warning.reason.as_str()).collect();
+            let expected: &[&str] = match verb {
+                // They write to the status, which is nobody's source.
+                Verb::Abort | Verb::Retry | Verb::Promote => &[],
+                _ => &["GITOPS_MANAGED"],
+            };
+            assert_eq!(reasons, expected, "{verb:?}");
+            assert!(warnings.iter().all(|warning| warning.description.contains("application \"shop\"")));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_ends_a_hold_changes_the_spec_too() {
+    let world = World::new().await;
+    world.in_the_middle("web", 1).await;
+    let labels = json!({ "kustomize.toolkit.fluxcd.io/name": "apps" });
+    world.patch("web", &json!({ "metadata": { "labels": labels }, "spec": { "paused": true } })).await;
+    world.seen("web", &updating(1)).await;
+    let (_, warnings) = Verb::Promote.answer(&world, about_web()).await.unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].description.starts_with("Flux (Kustomization \"apps\")"), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_of_now_unless_another_time_is_given() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    let restart = |seconds: Option<i64>| v1::RestartRolloutRequest {
+        name: name("web"),
+        restart_time: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 999_999_999 }),
+        ..Default::default()
+    };
+    let before = world.clock.now().as_second();
+    world.rollouts().restart_rollout(restart(None)).await.unwrap();
+    let at =
+        world.stored("web").await["spec"]["restartAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!((before..=world.clock.now().as_second()).contains(&at.as_second()));
+
+    let future = world.clock.now().as_second() + 3600;
+    let answer = world.rollouts().restart_rollout(restart(Some(future))).await.unwrap().into_inner();
+    assert_eq!(answer.rollout.unwrap().spec.unwrap().restart_time.unwrap().seconds, future);
+    let [warning] = answer.warnings.as_slice() else { panic!("{:?}", answer.warnings) };
+    assert_eq!((warning.reason.as_str(), warning.field.as_str()), ("RESTART_IN_FUTURE", "restart_time"));
+    refused(world.untouched(world.rollouts().restart_rollout(restart(Some(i64::MAX)))).await)
+        .names_fields(&["restart_time"]);
 }

@@ -8,7 +8,7 @@ use tonic::{Code, Streaming};
 use v1::watch_rollouts_response::Event;
 
 use crate::expect::{Refusal, refused};
-use crate::world::{Wanted, World, malformed, manifest};
+use crate::world::{Wanted, World, malformed, manifest, updating};
 
 /// How long an event may take, in virtual time; below the heartbeat, so that silence is told from bookmarks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -198,22 +198,55 @@ async fn a_watch_that_is_dropped_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_malformed_or_not_implemented_is_refused_by_name() {
+async fn what_is_malformed_is_refused_by_name() {
     let world = World::new().await;
     let good = || watch("namespaces/shop", "");
     for (request, field) in [
         (watch("shop", ""), "parent"),
         (watch("namespaces/shop", "=="), "label_selector"),
         (v1::WatchRolloutsRequest { view: 9, ..good() }, "view"),
+        (v1::WatchRolloutsRequest { filter: "state = PAUSE".to_owned(), ..good() }, "filter"),
+        (v1::WatchRolloutsRequest { resume_token: "x".to_owned(), ..good() }, "resume_token"),
     ] {
         refused(world.rollouts().watch_rollouts(request).await).names_fields(&[field]);
     }
-    for (request, field) in [
-        (v1::WatchRolloutsRequest { filter: "state = PAUSED".to_owned(), ..good() }, "filter"),
-        (v1::WatchRolloutsRequest { resume_token: "x".to_owned(), ..good() }, "resume_token"),
-    ] {
-        let refusal = refused(world.rollouts().watch_rollouts(request).await)
-            .is(Code::Unimplemented, "NOT_IMPLEMENTED");
-        assert_eq!(refusal.metadata["field"], field);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_a_filter_is_a_deletion_and_such_a_watch_cannot_be_resumed() {
+    let world = World::new().await;
+    for app in ["a", "b"] {
+        world.store_rollout(app).await;
+        world.seen(app, &json!({ "phase": "Healthy" })).await;
     }
+    world.seen("a", &updating(1)).await;
+    let filtered = |filter: &str| v1::WatchRolloutsRequest {
+        filter: filter.to_owned(),
+        ..watch("namespaces/shop", "app in (a,b)")
+    };
+    let mut stream = Watch::open(&world, filtered("state = PAUSED")).await;
+    assert_eq!([stream.next().await, stream.next().await], ["added a", "bookmark"]);
+    world.seen("b", &updating(1)).await;
+    assert_eq!(stream.next().await, "added b");
+    world.seen("b", &updating(2)).await;
+    assert_eq!(stream.next().await, "modified b");
+    world.seen("a", &json!({ "phase": "Healthy" })).await;
+    assert_eq!(stream.next().await, "deleted a");
+    world.patch("b", &json!({ "metadata": { "labels": { "app": "x" } } })).await;
+    assert_eq!(stream.next().await, "deleted b");
+    world.patch("a", &json!({ "spec": { "replicas": 9 } })).await;
+    assert!(stream.is_silent().await);
+
+    let mut stream = Watch::open(&world, filtered("strategy = canary")).await;
+    let event = stream.0.message().await.unwrap().unwrap();
+    assert!(matches!(event.event, Some(Event::Added(_))));
+    let bookmark = stream.0.message().await.unwrap().unwrap();
+    assert!(matches!(bookmark.event, Some(Event::Bookmark(_))) && bookmark.resume_token.is_empty());
+
+    let mut plain = Watch::open(&world, watch("namespaces/shop", "app in (a,b)")).await;
+    plain.next().await;
+    let resume_token = plain.0.message().await.unwrap().unwrap().resume_token;
+    assert!(!resume_token.is_empty());
+    let both = v1::WatchRolloutsRequest { resume_token, ..filtered("state = PAUSED") };
+    refused(world.rollouts().watch_rollouts(both).await).names_fields(&["filter"]);
 }

@@ -38,6 +38,10 @@ pub(crate) struct Wanted {
     pub(crate) namespace: Option<String>,
     pub(crate) reconcile: Reconcile,
     pub(crate) instead: Option<Instead>,
+    /// The same for what tells of activities.
+    pub(crate) activities_instead: Option<Instead>,
+    /// How many changes the cluster remembers.
+    pub(crate) history_limit: usize,
 }
 
 /// Requests of the services that are not served as they would be.
@@ -59,6 +63,8 @@ impl Default for Wanted {
             namespace: None,
             reconcile: Reconcile::AnalysisOnly,
             instead: None,
+            activities_instead: None,
+            history_limit: apiserver::HISTORY_LIMIT,
         }
     }
 }
@@ -76,11 +82,72 @@ pub(crate) struct World {
 /// What somebody else does just before the next write of the services.
 type Intrusion = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
-struct Embedded<'a>(&'a ApiServer);
+struct Embedded<'a>(&'a ApiServer, Option<Instead>);
 
 impl Connect for Embedded<'_> {
     fn client(&self, part: Part) -> Client {
-        self.0.client(part.agent())
+        match (&self.1, part) {
+            (Some(instead), Part::Api) => api_client(self.0, Some(instead.clone()), Intrusion::default()),
+            _ => self.0.client(part.agent()),
+        }
+    }
+}
+
+/// Another server of the same cluster.
+pub(crate) struct Replica {
+    pub(crate) api: Api,
+    pub(crate) control_plane: ControlPlane,
+}
+
+impl Replica {
+    /// Starts one, and waits until its caches have listed.
+    pub(crate) async fn start(connect: &dyn Connect, clock: &Clock, wanted: Wanted) -> Self {
+        let metrics = Metrics::default();
+        let options = options(clock, &metrics, &wanted);
+        let control_plane = ControlPlane::start(connect, &options);
+        control_plane.store.has_listed().await;
+        let api = Api::new(config(&control_plane, connect.client(Part::Api), &options, wanted));
+        Self { api, control_plane }
+    }
+
+    pub(crate) fn rollouts(&self) -> Rollouts {
+        RolloutServiceClient::new(self.api.router())
+    }
+
+    pub(crate) async fn stop(self) {
+        self.api.drain();
+        self.control_plane.stop().await;
+    }
+}
+
+fn options(clock: &Clock, metrics: &Metrics, wanted: &Wanted) -> Options {
+    Options {
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        instance_id: wanted.instance_id.clone(),
+        namespace: wanted.namespace.clone(),
+        reconcile: wanted.reconcile,
+        election: Election::Undisputed,
+        threads: Threads::default(),
+    }
+}
+
+fn config(control_plane: &ControlPlane, client: Client, options: &Options, wanted: Wanted) -> Config {
+    Config {
+        store: control_plane.store.clone(),
+        client,
+        activities: control_plane.activities.clone(),
+        clock: options.clock.clone(),
+        metrics: options.metrics.clone(),
+        leadership: control_plane.leadership.clone(),
+        server: ServerFacts {
+            version: "1.2.3".to_owned(),
+            commit: "abc".to_owned(),
+            cluster: "https://embedded".to_owned(),
+            instance_id: wanted.instance_id,
+            namespace: wanted.namespace,
+        },
+        limits: wanted.limits,
     }
 }
 
@@ -99,37 +166,28 @@ impl World {
     /// One whose caches need not have listed yet.
     pub(crate) async fn not_listed(wanted: Wanted) -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
-        let cluster = ApiServer::new(apiserver::Config::new(clock.clone()));
+        let history_limit = wanted.history_limit;
+        let cluster =
+            ApiServer::new(apiserver::Config { history_limit, ..apiserver::Config::new(clock.clone()) });
         let client = cluster.client("test");
         let metrics = Metrics::default();
         let intrusion = Intrusion::default();
         prepare(&client).await;
-        let options = Options {
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            instance_id: wanted.instance_id.clone(),
-            namespace: wanted.namespace.clone(),
-            reconcile: wanted.reconcile,
-            election: Election::Undisputed,
-            threads: Threads::default(),
-        };
-        let control_plane = ControlPlane::start(&Embedded(&cluster), &options);
-        let api = Api::new(Config {
-            store: control_plane.store.clone(),
-            client: api_client(&cluster, wanted.instead, intrusion.clone()),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            leadership: control_plane.leadership.clone(),
-            server: ServerFacts {
-                version: "1.2.3".to_owned(),
-                commit: "abc".to_owned(),
-                cluster: "https://embedded".to_owned(),
-                instance_id: wanted.instance_id,
-                namespace: wanted.namespace,
-            },
-            limits: wanted.limits,
-        });
+        let options = options(&clock, &metrics, &wanted);
+        let control_plane =
+            ControlPlane::start(&Embedded(&cluster, wanted.activities_instead.clone()), &options);
+        let client_of_api = api_client(&cluster, wanted.instead.clone(), intrusion.clone());
+        let api = Api::new(config(&control_plane, client_of_api, &options, wanted));
         Self { cluster, client, clock, metrics, api, control_plane, intrusion }
+    }
+
+    /// Another server of this cluster, whose caches have listed.
+    pub(crate) async fn replica(&self) -> Replica {
+        self.replica_with(Wanted::default()).await
+    }
+
+    pub(crate) async fn replica_with(&self, wanted: Wanted) -> Replica {
+        Replica::start(&Embedded(&self.cluster, None), &self.clock, wanted).await
     }
 
     pub(crate) fn rollouts(&self) -> Rollouts {

@@ -160,7 +160,7 @@ async fn delete_says_what_becomes_of_the_rest() {
         ("--cascade=orphan", Propagation::Orphan),
     ] {
         let server = Server::start().await;
-        server.answer(v1::DeleteRolloutResponse {});
+        server.answer(v1::DeleteRolloutResponse::default());
         let stdout = run(&server, &format!("delete shop/web {flag} --etag e1")).await.ok();
         assert_eq!(stdout, "rollout.argoproj.io/web deleted\n");
         let request = server.request::<v1::DeleteRolloutRequest>();

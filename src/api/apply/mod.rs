@@ -1,14 +1,18 @@
 //! ApplyManifest: kubectl's client-side apply, with all documents checked before the first write.
 //!
-//! `document` reads the text, `target` finds the objects, `lint` looks at their form, `patch` and `last_applied` are kubectl's
-//! three-way merge, `owner` says whose fields are in the way. Here: the order of it all. Every object is rehearsed on the API
+//! `document` reads the text, `target` finds the objects, `lint` looks at their form; `decide` says what is to be done about each:
+//! `patch` and `last_applied` are kubectl's three-way merge, `owner` says whose fields are in the way. `report` and `preview` say what
+//! became or would become of them. Here: the order of it all. Every object is rehearsed on the API
 //! server (a dry run) before anything is written; writes go in order, and the answer says what became of each.
 
+mod decide;
 mod document;
 mod last_applied;
 mod lint;
 mod owner;
 mod patch;
+mod preview;
+mod report;
 mod target;
 
 use std::collections::BTreeSet;
@@ -16,17 +20,20 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Context;
-use super::cluster::{Change, Mode, Target};
-use super::convert::Fault;
-use super::error::{Error, Resource};
+use super::call::Call;
+use super::cluster::{Mode, Target};
+use super::error::Error;
 use super::kind::{NAMESPACE, ROLLOUT, Scope};
-use super::mutation::Subject;
+use super::mutation::{Done, Effect, Subject};
 use super::name;
-use super::not_yet;
 use super::status::Reason;
-use crate::crd::{Rollout, keys};
+use super::token::Token;
+use crate::crd::keys;
 use crate::pb::v1;
-use crate::validate;
+use crate::store::Key;
+use decide::{Proposal, Step, decide};
+use owner::Ownership;
+use report::{concerns, foresee, newest, not_the_users, placed, show};
 use target::Item;
 use v1::applied_object::Outcome;
 
@@ -35,17 +42,6 @@ const ATTEMPTS: usize = 10;
 
 /// Where documents go that name no namespace, when the request names none either.
 const DEFAULT_NAMESPACE: &str = "default";
-
-/// What is to be done about an object.
-#[derive(Clone, Debug)]
-enum Step {
-    /// It does not exist.
-    Create(Value),
-    /// It is another than the manifest says.
-    Change(Change, Value),
-    /// It is so already.
-    Nothing(Value),
-}
 
 /// What became of an object: the outcome, and the object.
 type Applied = (Outcome, Value);
@@ -60,29 +56,57 @@ impl Context {
     /// ApplyManifest.
     pub(super) async fn apply(
         &self,
+        call: &Call,
         request: v1::ApplyManifestRequest,
     ) -> Result<v1::ApplyManifestResponse, Error> {
-        not_yet::fields(&[("force", request.force), ("wait", request.wait.is_some())])?;
+        let ownership = if request.force { Ownership::Take } else { Ownership::Respect };
+        Applying { context: self, call, ownership }.apply(request).await
+    }
+}
+
+/// One request as it is carried out.
+struct Applying<'a> {
+    context: &'a Context,
+    call: &'a Call,
+    ownership: Ownership,
+}
+
+impl Applying<'_> {
+    async fn apply(&self, request: v1::ApplyManifestRequest) -> Result<v1::ApplyManifestResponse, Error> {
         let namespace = match request.parent.as_str() {
             "" => DEFAULT_NAMESPACE.to_owned(),
             parent => name::namespace(parent, "parent")?,
         };
         let items = target::find(document::read(&request.manifest)?, &namespace)?;
-        let warnings = self.check_forms(&items)?;
+        let mut warnings = self.check_forms(&items)?;
         let to_come = self.check_namespaces(&items).await?;
 
         let mut rehearsals = Vec::new();
         for item in &items {
             // What lives in a namespace that is not there yet cannot be rehearsed on the server.
             let can_send = !to_come.contains(item.namespace.as_str());
-            rehearsals.push(self.rehearse(item, can_send).await.map_err(|error| placed(error, item))?);
+            let rehearsal = self.rehearse(item, can_send).await;
+            let rehearsal = rehearsal.map_err(|error| {
+                if !request.validate_only {
+                    self.note_refused(item, &error);
+                }
+                placed(error, item)
+            })?;
+            warnings.extend(concerns(item, &rehearsal));
+            rehearsals.push(rehearsal);
         }
-        let done = match request.validate_only {
-            true => rehearsals.into_iter().map(|rehearsal| rehearsal.applied).collect(),
-            false => self.carry_out(&items, rehearsals).await?,
-        };
+        if request.validate_only {
+            let objects = items.iter().zip(rehearsals).map(|(item, rehearsal)| foresee(item, rehearsal));
+            return Ok(v1::ApplyManifestResponse {
+                objects: objects.collect(),
+                warnings,
+                consistency_token: String::new(),
+            });
+        }
+        let done = self.carry_out(&items, rehearsals).await?;
+        let consistency_token = Token::of_version(newest(&items, &done));
         let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
-        Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token: String::new() })
+        Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token })
     }
 
     /// Looks at the forms of all documents; what is wrong with any refuses all.
@@ -93,13 +117,14 @@ impl Context {
             faults.extend(findings.faults);
             warnings.extend(findings.warnings);
             warnings.extend(self.other_instance(item));
+            warnings.extend(not_the_users(item));
         }
         if faults.is_empty() { Ok(warnings) } else { Err(Error::invalid(faults)) }
     }
 
     /// A rollout of another instance id is applied, but this server does not look after it (contract 4.1).
     fn other_instance(&self, item: &Item) -> Option<v1::Warning> {
-        let ours = self.server.instance_id.as_str();
+        let ours = self.context.server.instance_id.as_str();
         let given =
             item.manifest["metadata"]["labels"][keys::CONTROLLER_INSTANCE_ID].as_str().unwrap_or_default();
         (*item.kind == ROLLOUT && given != ours).then(|| v1::Warning {
@@ -119,7 +144,7 @@ impl Context {
                 continue;
             }
             let target = Target { kind: &NAMESPACE, namespace: "", name: namespace };
-            match self.cluster.get(target).await {
+            match self.context.cluster.get(target).await {
                 Ok(None) => {}
                 Ok(Some(_)) => continue,
                 // Argo Rollouts' account may not read namespaces: the rehearsal finds out.
@@ -138,7 +163,7 @@ impl Context {
     /// What would become of an object, by the server's word; nothing is stored.
     async fn rehearse(&self, item: &Item, can_send: bool) -> Result<Rehearsal, Error> {
         for _ in 0..ATTEMPTS {
-            let step = decide(item, self.cluster.get(item.target()).await?)?;
+            let step = decide(item, self.context.cluster.get(item.target()).await?, self.ownership)?;
             if !can_send && let Step::Create(object) = &step {
                 return Ok(Rehearsal { applied: (Outcome::Created, object.clone()), step });
             }
@@ -158,6 +183,7 @@ impl Context {
             match self.write_rehearsed(item, rehearsal).await {
                 Ok(applied) => done.push(applied),
                 Err(error) => {
+                    self.note_refused(item, &error);
                     done.push((Outcome::Failed, Value::Null));
                     done.resize(items.len(), (Outcome::NotAttempted, Value::Null));
                     let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
@@ -178,9 +204,13 @@ impl Context {
         for _ in 0..ATTEMPTS {
             match self.send(item, &step, Mode::Commit).await {
                 Err(error) if was_overtaken(&error) => {
-                    step = decide(item, self.cluster.get(item.target()).await?)?;
+                    step = decide(item, self.context.cluster.get(item.target()).await?, self.ownership)?;
                 }
-                sent => return sent,
+                sent => {
+                    let applied = sent?;
+                    self.note(item, &step, &applied);
+                    return Ok(applied);
+                }
             }
         }
         Err(Error::new(Reason::Conflict, "the object keeps changing; try again"))
@@ -190,14 +220,35 @@ impl Context {
         match step {
             Step::Nothing(live) => Ok((Outcome::Unchanged, live.clone())),
             Step::Create(object) => {
-                Ok((Outcome::Created, self.cluster.create(item.target(), object, mode).await?))
+                Ok((Outcome::Created, self.context.cluster.create(item.target(), object, mode).await?))
             }
-            Step::Change(change, live) => {
-                let object = self.cluster.change(item.target(), change, mode).await?;
+            Step::Change(Proposal { change, live, .. }) => {
+                let object = self.context.cluster.change(item.target(), change, mode).await?;
                 // The server may find that nothing changes: it completes what a manifest leaves out.
                 let is_same = owner::settled(&object) == owner::settled(live);
                 Ok((if is_same { Outcome::Unchanged } else { Outcome::Configured }, object))
             }
+        }
+    }
+
+    /// Tells what was done to a rollout.
+    fn note(&self, item: &Item, step: &Step, (outcome, object): &Applied) {
+        if *item.kind != ROLLOUT || *outcome == Outcome::Unchanged {
+            return;
+        }
+        let done = Done {
+            before: step.live().map(|live| Subject::new(live.clone())),
+            after: Subject::new(object.clone()),
+            effect: Effect::Changed,
+            mode: Mode::Commit,
+            revision: 0,
+        };
+        self.context.note_done(self.call, &done, &done.changed_fields());
+    }
+
+    fn note_refused(&self, item: &Item, error: &Error) {
+        if *item.kind == ROLLOUT {
+            self.context.note_refused(self.call, &Key::new(&*item.namespace, &*item.name), error);
         }
     }
 }
@@ -205,110 +256,4 @@ impl Context {
 /// Whether somebody created, changed or deleted the object since it was read.
 fn was_overtaken(error: &Error) -> bool {
     matches!(error.reason(), Reason::Conflict | Reason::AlreadyExists)
-}
-
-/// Decides what is to be done about an object, and refuses what must not be.
-fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
-    let sent = last_applied::annotated(&item.manifest);
-    let Some(live) = live else {
-        let created = patch::without_nulls(&sent);
-        check(item, &created)?;
-        return Ok(Step::Create(created));
-    };
-    check_version(item, &live)?;
-    let last = last_applied::recorded(&live);
-    let manifest = match item.kind {
-        kind if kind.kind == "Service" => patch::complete(&last, &sent, &live, &patch::SERVICE_PORTS),
-        _ => sent,
-    };
-    let mut patch = patch::three_way(&last, &manifest, &live);
-    owner::let_go(&mut patch, &live);
-    let mut changed = live.clone();
-    json_patch::merge(&mut changed, &patch);
-    if changed == live {
-        return Ok(Step::Nothing(live));
-    }
-    check(item, &changed)?;
-    let taken = owner::taken(&live, &changed);
-    if !taken.is_empty() {
-        return Err(is_taken(item, &taken));
-    }
-    for field in ["uid", "resourceVersion"] {
-        patch["metadata"][field] = live["metadata"][field].clone();
-    }
-    Ok(Step::Change(Change::Merge(patch), live))
-}
-
-/// Checks an object as it would be stored; violations carry the manifest's path.
-fn check(item: &Item, object: &Value) -> Result<(), Error> {
-    if *item.kind != ROLLOUT {
-        return Ok(());
-    }
-    let rollout =
-        Rollout::decode(object).map_err(|error| Error::field(item.document.at(&error.path), error.why))?;
-    let violations = validate::rollout(&rollout);
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let fault = |violation: &validate::Violation| {
-        Fault::new(item.document.at(&violation.path.to_string()), violation.description())
-    };
-    Err(Error::invalid(violations.iter().map(fault).collect()))
-}
-
-/// A manifest that names a version or identity wants no other.
-fn check_version(item: &Item, live: &Value) -> Result<(), Error> {
-    for field in ["resourceVersion", "uid"] {
-        let wanted = &item.manifest["metadata"][field];
-        if !wanted.is_null() && *wanted != live["metadata"][field] {
-            let field = item.document.at(&format!("metadata.{field}"));
-            let message =
-                format!("{field}: the object is another than the manifest names; read it and decide anew");
-            return Err(Error::new(Reason::EtagMismatch, message).with("field", field));
-        }
-    }
-    Ok(())
-}
-
-fn is_taken(item: &Item, taken: &[owner::Taken]) -> Error {
-    let first = &taken[0];
-    let field = item.document.at(&first.field);
-    let more = match taken.len() - 1 {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
-    let message = format!("{field} belongs to {:?}, which wrote it last{more}", first.manager);
-    let faults = taken
-        .iter()
-        .map(|taken| Fault::new(item.document.at(&taken.field), format!("belongs to {:?}", taken.manager)));
-    Error::new(Reason::FieldOwned, message)
-        .with_faults(faults.collect())
-        .with("field", field)
-        .with("manager", first.manager.clone())
-}
-
-/// Says of which document an error is, and names fields as the manifest does.
-fn placed(error: Error, item: &Item) -> Error {
-    let Resource { name, .. } = item.kind.named(&item.namespace, &item.name);
-    let error = match error.reason() {
-        Reason::InvalidObject => error.rename_fields(|field| item.document.at(field)),
-        _ => error,
-    };
-    match error.reason() {
-        // Its message begins with the field.
-        Reason::InvalidField | Reason::FieldOwned | Reason::EtagMismatch => error,
-        _ => error.within(&format!("{} ({name})", item.document.place)),
-    }
-    .with("document", item.document.index.to_string())
-}
-
-fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {
-    let is_rollout = *item.kind == ROLLOUT && object.is_object();
-    v1::AppliedObject {
-        document_index: i32::try_from(item.document.index).unwrap_or(i32::MAX),
-        object: Some(item.reference()),
-        outcome: outcome.into(),
-        rollout: is_rollout.then(|| Subject::new(object).show()),
-        ..Default::default()
-    }
 }

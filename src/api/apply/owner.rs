@@ -6,11 +6,20 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::cluster::FIELD_MANAGER;
 use crate::crd::keys::LAST_APPLIED_CONFIGURATION;
+use crate::store::FIELD_MANAGER;
 
 /// Managers in whose stead this server acts.
 const OURS: [&str; 2] = [FIELD_MANAGER, "kubectl-client-side-apply"];
+
+/// What becomes of fields that others own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// They are left to them.
+    Respect,
+    /// They are taken over (`force`).
+    Take,
+}
 
 /// A field that somebody else owns and a change would take.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::api::convert::Fault;
 use crate::api::error::Error;
 use crate::api::kind::{APPLIED, Kind, NAMESPACE, Scope};
 use crate::api::name;
+use crate::api::ticket;
 use crate::pb::v1;
 
 /// A document with the object that it is about.
@@ -113,6 +114,7 @@ fn item(document: Document, default_namespace: &str) -> Result<Item, Vec<Fault>>
         return Err(faults);
     }
     let mut manifest = Value::Object(document.object.clone());
+    ticket::strip(&mut manifest);
     if kind.scope == Scope::Namespaced {
         manifest["metadata"]["namespace"] = json!(namespace);
     }

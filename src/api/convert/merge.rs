@@ -52,7 +52,7 @@ fn lists(old: &[Value], new: &[Value], stored: &[Value]) -> Vec<Value> {
 
 /// For each new item, the old item that it was: what both lists begin and end with is the same, and between, items are the same
 /// by name, by equality, or, when there are as many as before, by position.
-fn align(old: &[Value], new: &[Value]) -> Vec<Option<usize>> {
+pub(in crate::api) fn align(old: &[Value], new: &[Value]) -> Vec<Option<usize>> {
     let head = old.iter().zip(new).take_while(|(old, new)| old == new).count();
     let (old_rest, new_rest) = (&old[head..], &new[head..]);
     let tail = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(old, new)| old == new).count();

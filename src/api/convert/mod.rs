@@ -21,7 +21,7 @@ mod value;
 
 pub(super) use fault::{Fault, Faults};
 pub(super) use rollout::{Record, manifest, user_annotations};
-pub(super) use value::timestamp;
+pub(super) use value::{json_to_struct, timestamp};
 
 use crate::validate::Path;
 

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::value::timestamp;
 use super::{Faults, Wire, status};
 use crate::api::etag;
+use crate::api::filter::Strategy;
 use crate::crd::{self, keys};
 use crate::pb::v1;
 use crate::store::RolloutRecord;
 use crate::validate::Path;
+use v1::rollout_status::State;
 
 /// A rollout as it is stored: decoded, or with the reason why it cannot be.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,33 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The resource's name.
+    pub(in crate::api) fn name(self) -> String {
+        let metadata = self.metadata();
+        format!(
+            "namespaces/{}/rollouts/{}",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default()
+        )
+    }
+
+    /// The state in one word.
+    pub(in crate::api) fn state(self) -> State {
+        match self {
+            Self::Decoded(rollout) => status::state(rollout).0,
+            Self::Malformed(..) => State::Degraded,
+        }
+    }
+
+    /// The strategy, where it is known.
+    pub(in crate::api) fn strategy(self) -> Option<Strategy> {
+        let Self::Decoded(rollout) = self else { return None };
+        match rollout.spec.strategy().ok()? {
+            crd::Strategy::Canary(_) => Some(Strategy::Canary),
+            crd::Strategy::BlueGreen(_) => Some(Strategy::BlueGreen),
+        }
+    }
+
     /// The resource, as much of it as `view` asks for.
     #[must_use]
     pub(in crate::api) fn show(self, view: v1::View) -> v1::Rollout {
@@ -59,11 +88,7 @@ impl<'a> Record<'a> {
         };
         let time = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| timestamp(time.0);
         v1::Rollout {
-            name: format!(
-                "namespaces/{}/rollouts/{}",
-                metadata.namespace.as_deref().unwrap_or_default(),
-                metadata.name.as_deref().unwrap_or_default()
-            ),
+            name: self.name(),
             uid: metadata.uid.clone().unwrap_or_default(),
             etag: etag::of(self),
             generation: metadata.generation.unwrap_or(0),

@@ -86,7 +86,7 @@ pub(super) fn malformed(metadata: &ObjectMeta, why: &str) -> v1::RolloutStatus {
 }
 
 /// The state and its message, by which clients of the CRD judge a rollout (contract 4.11).
-fn state(rollout: &crd::Rollout) -> (State, String) {
+pub(super) fn state(rollout: &crd::Rollout) -> (State, String) {
     const NOT_OBSERVED: &str = "waiting for rollout spec update to be observed";
     const NOT_RESUMED: &str = "waiting for rollout to unpause";
     let status = rollout.status();

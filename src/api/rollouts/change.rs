@@ -3,16 +3,16 @@
 
 use serde_json::Value;
 
+use super::super::answer::{self, Answer};
 use super::super::cluster::{Change, Mode};
 use super::super::convert::{Fault, path};
 use super::super::error::Error;
-use super::super::mutation::{Mutation, Subject};
+use super::super::mutation::{Done, Mutation, Subject};
 use super::super::name;
-use super::super::not_yet;
 use super::super::status::Reason;
+use super::super::ticket::Ticket;
 use super::Rollouts;
 use crate::crd::Rollout;
-use crate::pb::v1;
 use crate::validate;
 
 /// The standard fields of a mutation that names its rollout.
@@ -20,7 +20,7 @@ pub(super) struct Standard<'a> {
     pub name: &'a str,
     pub etag: &'a str,
     pub validate_only: bool,
-    pub wait: Option<&'a prost_types::Duration>,
+    pub ticket: Result<Option<Ticket>, Error>,
 }
 
 /// The standard fields of a request, by their names.
@@ -30,34 +30,49 @@ macro_rules! standard {
             name: &$request.name,
             etag: &$request.etag,
             validate_only: $request.validate_only,
-            wait: $request.wait.as_ref(),
+            ticket: Ok(None),
         }
     };
 }
 
-pub(super) use standard;
+/// The same of a request that the object itself has to remember.
+macro_rules! durable {
+    ($request:expr) => {
+        $crate::api::rollouts::change::Standard {
+            ticket: $crate::api::ticket::Ticket::of(&$request),
+            ..$crate::api::rollouts::change::standard!($request)
+        }
+    };
+}
+
+pub(super) use {durable, standard};
 
 impl Standard<'_> {
     /// Reads them.
-    pub(super) fn read(&self) -> Result<Mutation, Error> {
-        not_yet::fields(&[("wait", self.wait.is_some())])?;
+    pub(super) fn read(self) -> Result<Mutation, Error> {
         Ok(Mutation {
             key: name::rollout(self.name, "name")?,
             etag: self.etag.to_owned(),
             mode: Mode::of(self.validate_only),
+            ticket: self.ticket?,
         })
     }
 }
 
 impl Rollouts {
-    /// Changes a rollout, and gives it as it then is.
+    /// Changes a rollout.
     pub(super) async fn mutate(
         &self,
         standard: Standard<'_>,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
-    ) -> Result<Option<v1::Rollout>, Error> {
-        let mutation = standard.read()?;
-        Ok(Some(self.context.mutate(&mutation, decide).await?.show()))
+    ) -> Result<Done, Error> {
+        self.context.mutate(&standard.read()?, decide).await
+    }
+
+    /// Tells what was done, in a few words, and answers with the rollout as it then is.
+    pub(super) fn answer<A: Answer>(&self, done: &Done, detail: &str) -> A {
+        self.context.note_done(&self.call, done, detail);
+        answer::of(done)
     }
 }
 

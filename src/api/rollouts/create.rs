@@ -6,15 +6,18 @@ use super::super::cluster::Mode;
 use super::super::convert::{Faults, manifest, path};
 use super::super::error::Error;
 use super::super::kind::NAMESPACE;
-use super::super::mutation::{Subject, target};
+use super::super::mutation::{Done, Effect, Subject, target};
 use super::super::name;
-use super::super::not_yet;
 use super::super::status::Reason;
+use super::super::ticket::Ticket;
 use super::Rollouts;
 use super::change::check;
 use crate::crd::{self, keys};
 use crate::pb::v1;
 use crate::store::Key;
+
+/// The generation of an object that was just created.
+const FIRST_GENERATION: i64 = 1;
 
 impl Rollouts {
     /// CreateRollout.
@@ -22,7 +25,7 @@ impl Rollouts {
         &self,
         request: v1::CreateRolloutRequest,
     ) -> Result<v1::CreateRolloutResponse, Error> {
-        not_yet::fields(&[("wait", request.wait.is_some())])?;
+        let ticket = Ticket::of(&request)?;
         let namespace = name::namespace(&request.parent, "parent")?;
         name::rollout_id(&request.rollout_id, "rollout_id")?;
         let key = Key::new(namespace, request.rollout_id);
@@ -40,12 +43,42 @@ impl Rollouts {
         object["metadata"]["name"] = json!(key.name);
         object["metadata"]["namespace"] = json!(key.namespace);
         check(&object)?;
+        if let Some(ticket) = &ticket {
+            object["metadata"]["annotations"][keys::REQUESTS] =
+                json!(ticket.recorded(&object, FIRST_GENERATION));
+        }
 
-        let created =
-            self.context.cluster.create(target(&key), &object, Mode::of(request.validate_only)).await;
+        let mode = Mode::of(request.validate_only);
+        let created = self.context.cluster.create(target(&key), &object, mode).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));
-        let created = created.map_err(|error| explain(error.rename_fields(shown), &key))?;
-        Ok(v1::CreateRolloutResponse { rollout: Some(Subject::new(created).show()), ..Default::default() })
+        let done = match created {
+            Ok(created) => {
+                let after = Subject::new(created);
+                Done { before: None, after, effect: Effect::Changed, mode, revision: 0 }
+            }
+            Err(error) => match (ticket, error.reason()) {
+                (Some(ticket), Reason::AlreadyExists) => self.created_before(&key, &ticket, error).await?,
+                _ => return Err(explain(error.rename_fields(shown), &key)),
+            },
+        };
+        Ok(self.answer(&Done { mode, ..done }, ""))
+    }
+
+    /// The rollout that is in the way, where this very request has made it.
+    async fn created_before(&self, key: &Key, ticket: &Ticket, error: Error) -> Result<Done, Error> {
+        let existing = match self.context.read(key).await {
+            Ok(existing) => existing,
+            // Gone again.
+            Err(gone) if gone.reason() == Reason::NotFound => return Err(error),
+            Err(error) => return Err(error),
+        };
+        match ticket.was_used(&existing.object)? {
+            true => {
+                let effect = Effect::Repeated;
+                Ok(Done { before: None, after: existing, effect, mode: Mode::Commit, revision: 0 })
+            }
+            false => Err(error),
+        }
     }
 
     /// Labels a rollout with the instance id that this server serves, without which it would not see it (contract 4.1).

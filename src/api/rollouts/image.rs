@@ -9,7 +9,7 @@ use super::super::convert::Fault;
 use super::super::error::Error;
 use super::super::mutation::Subject;
 use super::Rollouts;
-use super::change::{check, difference, own_template, standard};
+use super::change::{check, difference, durable, own_template};
 use crate::pb::v1;
 use v1::set_rollout_image_request::ContainerImage;
 
@@ -26,8 +26,9 @@ impl Rollouts {
         request: v1::SetRolloutImageRequest,
     ) -> Result<v1::SetRolloutImageResponse, Error> {
         check_images(&request.images)?;
-        let rollout = self.mutate(standard!(request), |subject| set(subject, &request.images)).await?;
-        Ok(v1::SetRolloutImageResponse { rollout, ..Default::default() })
+        let done = self.mutate(durable!(request), |subject| set(subject, &request.images)).await?;
+        let image = |ContainerImage { container, image }: &ContainerImage| format!("{container}={image}");
+        Ok(self.answer(&done, &request.images.iter().map(image).collect::<Vec<_>>().join(", ")))
     }
 }
 

@@ -2,14 +2,20 @@
 //!
 //! Depends on [`super::mutation`] for writes and on the store's caches for reads.
 
+mod activity;
 mod change;
 mod create;
 mod delete;
+mod feed;
 mod image;
+mod past;
 mod promote;
 mod read;
+mod restart;
+mod revisions;
 mod rollback;
 mod service;
+mod settle;
 mod summary;
 mod tree;
 mod update;
@@ -20,6 +26,7 @@ mod watch_tree;
 use std::sync::Arc;
 
 use super::Context;
+use super::call::Call;
 use super::error::Error;
 use crate::pb::v1::{ApplyManifestRequest, ApplyManifestResponse};
 
@@ -27,15 +34,17 @@ use crate::pb::v1::{ApplyManifestRequest, ApplyManifestResponse};
 #[derive(Clone)]
 pub(super) struct Rollouts {
     context: Arc<Context>,
+    /// The call that is carried out, where it is one that may change something.
+    call: Arc<Call>,
 }
 
 impl Rollouts {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+        Self { context, call: Arc::default() }
     }
 
     /// ApplyManifest.
     async fn apply(&self, request: ApplyManifestRequest) -> Result<ApplyManifestResponse, Error> {
-        self.context.apply(request).await
+        self.context.apply(&self.call, request).await
     }
 }

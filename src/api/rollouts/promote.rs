@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::cluster::{Change, Mode};
 use super::super::error::Error;
-use super::super::mutation::{Mutation, Subject};
+use super::super::mutation::{Done, Effect, Mutation, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
 use super::change::standard;
@@ -27,8 +27,15 @@ impl Rollouts {
         let mutation = standard!(request).read()?;
         let promotion = Promotion::read(&request)?;
         let promoted = self.context.mutate(&mutation, |subject| promotion.status(subject)).await?;
-        let rollout = self.resume_promoted(&mutation, promoted).await?.show();
-        Ok(v1::PromoteRolloutResponse { rollout: Some(rollout), ..Default::default() })
+        let after = self.resume_promoted(&mutation, promoted.after.clone()).await?;
+        // Where there was nothing to promote, a hold was ended.
+        let done = Done { after, effect: Effect::Changed, ..promoted };
+        let how = match promotion.target {
+            Target::Next(()) => "next".to_owned(),
+            Target::Full(()) => "full".to_owned(),
+            Target::ToStepIndex(index) => format!("to_step_index {index}"),
+        };
+        Ok(self.answer(&done, &how))
     }
 
     /// Clears spec.paused of a rollout whose promotion is written.

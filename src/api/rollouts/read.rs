@@ -6,9 +6,8 @@ use super::super::convert::Record;
 use super::super::error::Error;
 use super::super::kind::ROLLOUT;
 use super::super::name;
-use super::super::not_yet;
 use super::super::page::Page;
-use super::super::selector::Selector;
+use super::super::selection::Selection;
 use super::Rollouts;
 use crate::pb::v1;
 use crate::store::Key;
@@ -22,26 +21,29 @@ const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 impl Rollouts {
     /// GetRollout.
-    pub(super) fn get(&self, request: &v1::GetRolloutRequest) -> Result<v1::GetRolloutResponse, Error> {
-        not_yet::fields(&[("at_least", !request.at_least.is_empty())])?;
+    pub(super) async fn get(&self, request: &v1::GetRolloutRequest) -> Result<v1::GetRolloutResponse, Error> {
         let key = name::rollout(&request.name, "name")?;
         let view = view(request.view, v1::View::Full)?;
         self.context.require_ready()?;
+        self.context.reach(&request.at_least).await?;
         let record = self.context.store.rollouts.get(&key);
         let record = record.ok_or_else(|| Error::not_found(ROLLOUT.named(&key.namespace, &key.name)))?;
         Ok(v1::GetRolloutResponse { rollout: Some(Record::from(&*record).show(view)) })
     }
 
     /// ListRollouts.
-    pub(super) fn list(&self, request: &v1::ListRolloutsRequest) -> Result<v1::ListRolloutsResponse, Error> {
-        let unfinished = [("filter", !request.filter.is_empty()), ("at_least", !request.at_least.is_empty())];
-        not_yet::fields(&unfinished)?;
+    pub(super) async fn list(
+        &self,
+        request: &v1::ListRolloutsRequest,
+    ) -> Result<v1::ListRolloutsResponse, Error> {
         let span = name::span(&request.parent, "parent")?;
-        let selector = Selector::parse(&request.label_selector)?;
+        let selection = Selection::parse(span.clone(), &request.label_selector, &request.filter)?;
         let view = view(request.view, v1::View::Basic)?;
-        let binding = [request.parent.as_str(), &request.label_selector, view.as_str_name()];
+        let (selector, filter) = (&request.label_selector, &request.filter);
+        let binding = [&request.parent, selector, filter, view.as_str_name()];
         let page = Page::read(request.page_size, &request.page_token, &binding)?;
         self.context.require_ready()?;
+        self.context.reach(&request.at_least).await?;
 
         // One more than is shown tells whether there is a next page.
         let mut found = Vec::new();
@@ -50,11 +52,7 @@ impl Rollouts {
             let batch = self.context.store.rollouts.page(span.namespace(), after.as_ref(), BATCH);
             let Some(last) = batch.last() else { break };
             after = Some(Key::of(&**last));
-            found.extend(
-                batch
-                    .into_iter()
-                    .filter(|record| selector.matches(kube::Resource::meta(&**record).labels.as_ref())),
-            );
+            found.extend(batch.into_iter().filter(|record| selection.selects(record)));
         }
         let rollouts = fill(found.iter().take(page.size).map(|record| Record::from(&**record).show(view)));
         let last = rollouts.len().checked_sub(1).and_then(|last| found.get(last));

@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use super::super::cluster::Change;
 use super::super::error::Error;
-use super::super::kind::ROLLOUT;
 use super::super::mutation::{Insight, Subject};
 use super::super::status::Reason;
 use super::Rollouts;
-use super::change::{check, difference, own_template, standard};
+use super::change::{check, difference, durable, own_template};
+use super::revisions::{Wanted, not_kept};
 use crate::crd::{ConditionType, keys};
 use crate::pb::v1;
 use crate::plan::ReplicaSet;
 use crate::plan::revision;
 use crate::pod_template::{self, Sameness, UnknownFields};
+use crate::store::Key;
 
 impl Rollouts {
     /// RollbackRollout.
@@ -32,13 +33,16 @@ impl Rollouts {
             return Err(Error::field("to_revision", format!("{} is negative", request.to_revision)));
         }
         self.context.require_ready()?;
-        let back = |subject: &Subject| {
+        let sets = |subject: &Subject| {
             let records = self.context.store.sets.controlled_by(subject.uid());
-            let sets: Vec<_> = records.iter().map(|record| Arc::clone(&record.set)).collect();
-            roll_back(subject, &sets, from, request.to_revision)
+            records.iter().map(|record| Arc::clone(&record.set)).collect::<Vec<_>>()
         };
-        let rollout = self.mutate(standard!(request), back).await?;
-        Ok(v1::RollbackRolloutResponse { rollout, ..Default::default() })
+        let back = |subject: &Subject| roll_back(subject, &sets(subject), from, request.to_revision);
+        let mut done = self.mutate(durable!(request), back).await?;
+        if let Some(before) = &done.before {
+            done.revision = find(before, &sets(before), request.to_revision).map_or(0, ReplicaSet::revision);
+        }
+        Ok(self.answer(&done, &format!("from {from} to revision {}", done.revision)))
     }
 }
 
@@ -132,23 +136,17 @@ fn find<'a>(
             .copied(),
     };
     found.ok_or_else(|| {
-        let there: Vec<String> = alive.iter().map(|set| set.revision().to_string()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        let message = match to_revision {
-            0 => format!("there is no revision before the newest; kept revisions: {there}"),
-            wanted => format!("there is no revision {wanted}; kept revisions: {there}"),
+        let text = |field: &str| subject.object["metadata"][field].as_str().unwrap_or_default();
+        let wanted = match to_revision {
+            0 => Wanted::Previous,
+            number => Wanted::Number(number),
         };
-        let metadata = &subject.object["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        let mut resource = ROLLOUT.named(text("namespace"), text("name"));
-        resource.kind = "rolloutd.dev/Revision";
-        resource.name = format!("{}/revisions/{to_revision}", resource.name);
-        Error::new(Reason::RevisionNotFound, message).about(resource).with("revisions", there)
+        not_kept(&Key::new(text("namespace"), text("name")), &alive, wanted)
     })
 }
 
 /// The numbers that a set had before.
-fn former_revisions(set: &ReplicaSet) -> impl Iterator<Item = i64> {
+pub(super) fn former_revisions(set: &ReplicaSet) -> impl Iterator<Item = i64> {
     let history = set.annotations.get(keys::REVISION_HISTORY).map(String::as_str).unwrap_or_default();
     history.split(',').filter_map(|text| text.trim().parse().ok())
 }

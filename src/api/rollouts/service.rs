@@ -1,14 +1,19 @@
 //! The service as tonic has it: each method hands its request to the file that owns it, and turns errors into statuses.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::Rollouts;
+use crate::api::answer::Written;
+use crate::api::call::Call;
 use crate::api::error::Error;
+use crate::api::mutating::Mutating;
+use crate::api::name;
 use crate::api::not_yet::NotYet as _;
+use crate::api::rpc::Stay;
 use crate::pb::v1::rollout_service_server::RolloutService;
 use crate::pb::v1::{
     AbortRolloutRequest, AbortRolloutResponse, ApplyManifestRequest, ApplyManifestResponse,
@@ -44,29 +49,58 @@ where
 }
 
 impl Rollouts {
-    /// Carries a mutation out once for each request id; always, when it has none. `run` is its carrying out, and `encoded` the
-    /// request where it has an id.
-    async fn once<A>(&self, id: &str, method: &'static str, encoded: Vec<u8>, run: Run<A>) -> Answer<A>
+    /// Carries a mutation out, once for each request id, and waits until what was changed settles, when that is asked for.
+    async fn change<R, A>(&self, request: Request<R>, run: fn(Self, R) -> Run<A>) -> Result<A, Error>
     where
-        A: prost::Message + Default + 'static,
+        R: Mutating,
+        A: Written,
     {
-        if id.is_empty() {
-            return answer(run.await);
+        let stay = request.extensions().get::<Stay>().cloned();
+        let service = Self { call: Arc::new(Call::of(&request)), ..self.clone() };
+        let request = request.into_inner();
+        let wait = self.context.patience(request.wait())?.filter(|_| !request.validate_only());
+        if let (Some(wait), Some(stay)) = (wait, stay) {
+            stay.extend(wait)?;
         }
-        answer(self.context.request_ids.once(id, method, encoded, run).await)
+        let id = request.request_id().to_owned();
+        let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
+        let run = Box::pin(service.told(request, run));
+        let mut answer = match id.as_str() {
+            "" => run.await?,
+            id => self.context.request_ids.once(id, R::METHOD, encoded, run).await?,
+        };
+        if let Some(wait) = wait {
+            self.context.settle(&mut answer, wait).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Carries a mutation out; what is refused is told of.
+    async fn told<R, A>(self, request: R, run: fn(Self, R) -> Run<A>) -> Result<A, Error>
+    where
+        R: Mutating,
+    {
+        let about = request.rollout().filter(|_| !request.validate_only()).map(str::to_owned);
+        let (context, call) = (Arc::clone(&self.context), Arc::clone(&self.call));
+        let outcome = run(self, request).await;
+        if let (Err(error), Some(name)) = (&outcome, about)
+            && let Ok(key) = name::rollout(&name, "name")
+        {
+            context.note_refused(&call, &key, error);
+        }
+        outcome
     }
 }
 
 /// Carries a mutation out by the method of this service that is named.
 macro_rules! mutation {
-    ($self:ident, $request:ident, $run:ident) => {{
-        let request = $request.into_inner();
-        let id = request.request_id.clone();
-        let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
-        let service = $self.clone();
-        let run = Box::pin(async move { service.$run(request).await });
-        $self.once(&id, stringify!($run), encoded, run).await
-    }};
+    ($self:ident, $request:ident, $run:ident) => {
+        answer(
+            $self
+                .change($request, |service, request| Box::pin(async move { service.$run(request).await }))
+                .await,
+        )
+    };
 }
 
 #[tonic::async_trait]
@@ -75,11 +109,11 @@ impl RolloutService for Rollouts {
     type WatchRolloutTreeStream = Answers<WatchRolloutTreeResponse>;
 
     async fn get_rollout(&self, request: Request<GetRolloutRequest>) -> Answer<GetRolloutResponse> {
-        answer(self.get(request.get_ref()))
+        answer(self.get(request.get_ref()).await)
     }
 
     async fn list_rollouts(&self, request: Request<ListRolloutsRequest>) -> Answer<ListRolloutsResponse> {
-        answer(self.list(request.get_ref()))
+        answer(self.list(request.get_ref()).await)
     }
 
     async fn watch_rollouts(
@@ -164,7 +198,7 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<RestartRolloutRequest>,
     ) -> Answer<RestartRolloutResponse> {
-        answer(request.get_ref().refuse())
+        mutation!(self, request, restart)
     }
 
     async fn set_rollout_metadata(
@@ -175,22 +209,22 @@ impl RolloutService for Rollouts {
     }
 
     async fn list_revisions(&self, request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.list_revisions(request.get_ref()))
     }
 
     async fn get_revision(&self, request: Request<GetRevisionRequest>) -> Answer<GetRevisionResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.get_revision(request.get_ref()))
     }
 
     async fn diff_revisions(&self, request: Request<DiffRevisionsRequest>) -> Answer<DiffRevisionsResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.diff_revisions(request.get_ref()))
     }
 
     async fn list_rollout_activity(
         &self,
         request: Request<ListRolloutActivityRequest>,
     ) -> Answer<ListRolloutActivityResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.list_activity(request.get_ref()).await)
     }
 
     async fn plan_rollout(&self, request: Request<PlanRolloutRequest>) -> Answer<PlanRolloutResponse> {

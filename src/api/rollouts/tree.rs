@@ -94,7 +94,8 @@ fn revision_trees(
     sets.into_iter().map(tree).collect()
 }
 
-fn role(seen: &Observed, revisions: Option<&Revisions<'_>>, set: &ReplicaSet) -> Role {
+/// What a ReplicaSet is to its rollout.
+pub(super) fn role(seen: &Observed, revisions: Option<&Revisions<'_>>, set: &ReplicaSet) -> Role {
     let status = seen.rollout.status();
     let new_hash = revisions.map_or(status.current_pod_hash(), |revisions| &revisions.hash);
     let is_new = set.hash() == new_hash;

@@ -8,7 +8,6 @@ use super::super::error::Error;
 use super::super::mask;
 use super::super::mutation::{Mutation, Subject};
 use super::super::name;
-use super::super::not_yet;
 use super::Rollouts;
 use super::change::{check, difference};
 use crate::pb::v1;
@@ -19,16 +18,16 @@ impl Rollouts {
         &self,
         request: v1::UpdateRolloutRequest,
     ) -> Result<v1::UpdateRolloutResponse, Error> {
-        not_yet::fields(&[("wait", request.wait.is_some())])?;
         let wanted = request.rollout.ok_or_else(|| Error::field("rollout", "is required"))?;
         let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
         let mutation = Mutation {
             key: name::rollout(&wanted.name, "rollout.name")?,
             etag: wanted.etag.clone(),
             mode: Mode::of(request.validate_only),
+            ticket: None,
         };
-        let changed = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
-        Ok(v1::UpdateRolloutResponse { rollout: Some(changed.show()), ..Default::default() })
+        let done = self.context.mutate(&mutation, |subject| update(subject, &wanted, &paths)).await?;
+        Ok(self.answer(&done, &done.changed_fields()))
     }
 }
 

@@ -19,8 +19,7 @@ impl Rollouts {
         let pause = |subject: &Subject| {
             Ok((!subject.rollout()?.spec.paused()).then(|| spec(&json!({ "paused": true }))))
         };
-        let rollout = self.mutate(standard!(request), pause).await?;
-        Ok(v1::PauseRolloutResponse { rollout, ..Default::default() })
+        Ok(self.answer(&self.mutate(standard!(request), pause).await?, ""))
     }
 
     /// ResumeRollout: no spec.paused.
@@ -31,8 +30,7 @@ impl Rollouts {
         let resume = |subject: &Subject| {
             Ok(subject.rollout()?.spec.paused().then(|| spec(&json!({ "paused": false }))))
         };
-        let rollout = self.mutate(standard!(request), resume).await?;
-        Ok(v1::ResumeRolloutResponse { rollout, ..Default::default() })
+        Ok(self.answer(&self.mutate(standard!(request), resume).await?, ""))
     }
 
     /// AbortRollout: status.abort.
@@ -40,8 +38,7 @@ impl Rollouts {
         &self,
         request: v1::AbortRolloutRequest,
     ) -> Result<v1::AbortRolloutResponse, Error> {
-        let rollout = self.mutate(standard!(request), abort).await?;
-        Ok(v1::AbortRolloutResponse { rollout, ..Default::default() })
+        Ok(self.answer(&self.mutate(standard!(request), abort).await?, ""))
     }
 
     /// RetryRollout: no status.abort.
@@ -53,8 +50,7 @@ impl Rollouts {
             let aborted = subject.rollout()?.status().abort();
             Ok(aborted.then(|| status(&json!({ "abort": false }))))
         };
-        let rollout = self.mutate(standard!(request), retry).await?;
-        Ok(v1::RetryRolloutResponse { rollout, ..Default::default() })
+        Ok(self.answer(&self.mutate(standard!(request), retry).await?, ""))
     }
 
     /// ScaleRollout: spec.replicas.
@@ -71,8 +67,10 @@ impl Rollouts {
             let is_so = subject.rollout()?.spec.replicas == Some(replicas);
             Ok((!is_so).then(|| spec(&json!({ "replicas": replicas }))))
         };
-        let rollout = self.mutate(standard!(request), scale).await?;
-        Ok(v1::ScaleRolloutResponse { rollout, ..Default::default() })
+        let done = self.mutate(standard!(request), scale).await?;
+        let before = done.before.as_ref().and_then(|before| before.object["spec"]["replicas"].as_i64());
+        let before = before.map_or_else(|| "unset".to_owned(), |before| before.to_string());
+        Ok(self.answer(&done, &format!("replicas {before} -> {replicas}")))
     }
 }
 

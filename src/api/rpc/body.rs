@@ -8,13 +8,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::Code;
 use tracing::Span;
 
 use super::method::Method;
-use super::{Error, code_name, panicked};
+use super::{Error, Stay, code_name, panicked};
 use crate::telemetry::Metrics;
 
 /// Counts an RPC once, when it has ended. One whose end nobody saw was cancelled.
@@ -61,12 +60,12 @@ pub(super) struct Counted {
     body: Body,
     ended: Ended,
     has_broken_off: bool,
-    _permit: Option<OwnedSemaphorePermit>,
+    _stay: Stay,
 }
 
 impl Counted {
-    pub(super) fn new(body: Body, ended: Ended, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { body, ended, has_broken_off: false, _permit: permit }
+    pub(super) fn new(body: Body, ended: Ended, stay: Stay) -> Self {
+        Self { body, ended, has_broken_off: false, _stay: stay }
     }
 }
 

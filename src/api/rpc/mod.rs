@@ -6,6 +6,7 @@
 mod body;
 mod bucket;
 mod method;
+mod stay;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +21,7 @@ use futures::FutureExt as _;
 use http::HeaderMap;
 use opentelemetry::propagation::Extractor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tonic::Code;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -31,6 +33,8 @@ use crate::telemetry::Metrics;
 use body::{Counted, Ended};
 use bucket::Buckets;
 use method::{Method, Methods, Shape};
+pub(super) use stay::Stay;
+use stay::TooLong;
 
 /// The address that a request came from; absent within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,25 +80,30 @@ impl Gate {
                 format!("more than {} requests a second from one caller", shared.limits.requests_per_second);
             return Err(Error::new(Reason::TooManyRequests, message).retry_after(wait));
         }
-        let (room, reason, message) = match method.shape {
-            Shape::Unary | Shape::Probe => (
-                &shared.requests,
-                Reason::TooManyRequests,
-                format!("more than {} requests at once", shared.limits.max_requests),
-            ),
-            Shape::Streaming => (
-                &shared.streams,
-                Reason::TooManyStreams,
-                format!("more than {} watches at once", shared.limits.max_streams),
-            ),
-        };
-        let permit = Arc::clone(room).try_acquire_owned();
-        permit.map(Some).map_err(|_| Error::new(reason, message).retry_after(RETRY_SOON))
+        match method.shape {
+            Shape::Streaming => self.place_among_streams().map(Some),
+            Shape::Unary | Shape::Probe => {
+                let place = Arc::clone(&shared.requests).try_acquire_owned();
+                place.map(Some).map_err(|_| {
+                    let message = format!("more than {} requests at once", shared.limits.max_requests);
+                    Error::new(Reason::TooManyRequests, message).retry_after(RETRY_SOON)
+                })
+            }
+        }
+    }
+
+    /// A place among those that last: watches, and requests that wait.
+    fn place_among_streams(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.shared.streams).try_acquire_owned().map_err(|_| {
+            let most = self.shared.limits.max_streams;
+            let message = format!("more than {most} watches and requests that wait at once");
+            Error::new(Reason::TooManyStreams, message).retry_after(RETRY_SOON)
+        })
     }
 }
 
 /// Passes one RPC on.
-pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let method = gate.shared.methods.find(request.uri().path());
     let span = tracing::info_span!(
         "rpc",
@@ -111,13 +120,16 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let _ = span.set_parent(parent);
 
     let mut ended = Ended::new(gate.shared.metrics.clone(), method.clone(), span.clone());
-    let permit = match gate.admit(&method, request.extensions().get::<Peer>().copied()) {
-        Ok(permit) => permit,
+    let place = match gate.admit(&method, request.extensions().get::<Peer>().copied()) {
+        Ok(place) => place,
         Err(error) => return refuse(error, ended),
     };
-    let deadline = deadline(request.headers(), gate.shared.limits.deadline);
+    let given = given_timeout(request.headers());
+    let stay = Stay::new(gate.clone(), place, gate.shared.limits.deadline, given);
+    request.extensions_mut().insert(stay.clone());
+    let began = Instant::now();
     let answer = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
-    match tokio::time::timeout(deadline, answer).await {
+    match stay.within(answer).await {
         Ok(Err(panic)) => refuse(panicked(&*panic), ended),
         Ok(Ok(response)) => {
             if let Some(error) = undecodable(response.headers()) {
@@ -125,10 +137,10 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
             }
             let (parts, body) = response.into_parts();
             ended.head(&parts.headers);
-            Response::from_parts(parts, Body::new(Counted::new(body, ended, permit)))
+            Response::from_parts(parts, Body::new(Counted::new(body, ended, stay)))
         }
-        Err(_) => {
-            let message = format!("no answer within {}s", deadline.as_secs_f64());
+        Err(TooLong) => {
+            let message = format!("no answer within {}s", began.elapsed().as_secs_f64());
             refuse(Error::new(Reason::DeadlineExceeded, message), ended)
         }
     }
@@ -153,11 +165,9 @@ fn refuse(error: Error, mut ended: Ended) -> Response {
     tonic::Status::from(error).into_http()
 }
 
-/// How long the answer may take to begin: what the caller gives it (grpc-timeout), and no more than `most`. A watch begins at
-/// once and then lasts.
-fn deadline(headers: &HeaderMap, most: Duration) -> Duration {
-    let given = headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
-    given.map_or(most, |given| given.min(most))
+/// How long the caller gives the answer to begin. A watch begins at once and then lasts.
+fn given_timeout(headers: &HeaderMap) -> Option<Duration> {
+    parse_timeout(headers.get("grpc-timeout")?.to_str().ok()?)
 }
 
 /// A timeout as gRPC over HTTP/2 writes it: at most eight digits and a unit.
@@ -192,7 +202,7 @@ impl Extractor for TraceContext<'_> {
 }
 
 /// The name of a code as gRPC writes it, such as `NOT_FOUND`.
-fn code_name(code: Code) -> &'static str {
+pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
@@ -234,18 +244,6 @@ mod tests {
         ] {
             assert_eq!(parse_timeout(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn a_callers_deadline_counts_unless_it_is_longer_than_ours() {
-        let most = Duration::from_secs(10);
-        let with = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", http::HeaderValue::from_static(value));
-            deadline(&headers, most)
-        };
-        assert_eq!((with("5S"), with("1M"), with("x")), (Duration::from_secs(5), most, most));
-        assert_eq!(deadline(&HeaderMap::new(), most), most);
     }
 
     /// What a caller gets from a handler, and what is counted.

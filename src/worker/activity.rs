@@ -1,0 +1,247 @@
+//! Tells of what was done to rollouts by others than callers of the API: kubectl, GitOps tools, autoscalers.
+//!
+//! Read from the store's history, some seconds late: whoever made a change through the API tells of it first, and more of it. Who wrote
+//! is known from managedFields, where the API server keeps them. Only the leader tells, so that each is told of once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Resource, ResourceExt};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, real_sleep};
+use crate::crd::{Rollout, keys};
+use crate::store::activity::{About, Activities, Activity};
+use crate::store::history::{Change, Entry, Read};
+use crate::store::{FIELD_MANAGER, FieldManager, RolloutRecord, Store};
+
+/// How long callers of the API have to tell of what they did: longer than one request to the API server may take.
+const TELL_AFTER: Duration = Duration::from_secs(5);
+
+/// How many changes may wait for that; beyond, the oldest are told at once.
+const WAITING: usize = 4096;
+
+/// Something that somebody did.
+#[derive(Clone, Debug, PartialEq)]
+struct Deed {
+    about: About,
+    activity: Activity,
+    /// The generation that it led to, where it changed the spec.
+    generation: Option<i64>,
+}
+
+/// Tells until it is told to stop.
+pub(super) async fn run(store: Arc<Store>, activities: Activities, clock: Clock, stop: CancellationToken) {
+    let history = &store.history;
+    let (mut moved, mut position) = (history.moved(), history.end());
+    let mut waiting: VecDeque<(Instant, Deed)> = VecDeque::new();
+    loop {
+        match history.read(position) {
+            Read::Entry(entry, next) => {
+                position = next;
+                if let Entry::Change(change) = entry {
+                    waiting.extend(
+                        deeds(&change, &clock).into_iter().map(|deed| (Instant::now() + TELL_AFTER, deed)),
+                    );
+                }
+                while waiting.len() > WAITING {
+                    tell(&activities, waiting.pop_front());
+                }
+                continue;
+            }
+            Read::Lost => {
+                tracing::warn!("activities of others were missed: too much happened at once");
+                position = history.end();
+            }
+            Read::End(_) => {}
+        }
+        let due = waiting.front().map(|(due, _)| *due);
+        let timer = async {
+            match due {
+                Some(due) => real_sleep(due.saturating_duration_since(Instant::now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = timer => tell(&activities, waiting.pop_front()),
+            // The sender lives as long as the store.
+            _ = moved.changed() => {}
+        }
+    }
+}
+
+fn tell(activities: &Activities, deed: Option<(Instant, Deed)>) {
+    let Some((_, Deed { about, activity, generation })) = deed else { return };
+    match generation {
+        Some(generation) => activities.note_generation(&about, generation, activity),
+        None => activities.note(&about, activity),
+    }
+}
+
+/// What somebody else did, by a rollout before and after.
+fn deeds(change: &Change, clock: &Clock) -> Vec<Deed> {
+    let Some(after) = &change.after else { return Vec::new() };
+    let Ok(rollout) = &after.decoded else { return Vec::new() };
+    let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
+    let before_rollout = before.and_then(|before| before.decoded.as_deref().ok());
+    let generation = after.meta().generation;
+    let deed = |verb: &str, writer: Option<&FieldManager>, detail: String, generation| Deed {
+        about: About {
+            namespace: after.namespace().unwrap_or_default(),
+            name: after.name_any(),
+            uid: after.uid().unwrap_or_default(),
+        },
+        activity: Activity {
+            time: clock.now(),
+            actor: writer.map_or_else(|| "unknown".to_owned(), |writer| writer.name.clone()),
+            verb: verb.to_owned(),
+            source: writer
+                .map(|writer| format!("{} ({})", writer.name, writer.operation))
+                .unwrap_or_default(),
+            outcome: "OK".to_owned(),
+            revision: revision(after, before_rollout, rollout),
+            detail,
+        },
+        generation,
+    };
+    let mut deeds = Vec::new();
+    if before.is_none_or(|before| before.meta().generation != generation) {
+        let writer = after.writers.spec.as_ref();
+        if generation.is_some() && writer.is_none_or(|writer| writer.name != FIELD_MANAGER) {
+            let detail = match (before, before_rollout) {
+                (None, _) => "created".to_owned(),
+                (Some(_), Some(before)) => changed_fields(before, rollout),
+                (Some(_), None) => "mended".to_owned(),
+            };
+            deeds.push(deed("spec changed", writer, detail, generation));
+        }
+    }
+    if let (Some(before), Some(writer)) = (before_rollout, after.writers.status.as_ref())
+        && writer.name != FIELD_MANAGER
+        && let Some(verb) = verb(before, rollout)
+    {
+        deeds.push(deed(verb, Some(writer), String::new(), None));
+    }
+    deeds
+}
+
+/// The revision that it was about; 0 where the template changed, since which one that becomes is decided later.
+fn revision(after: &RolloutRecord, before: Option<&Rollout>, rollout: &Rollout) -> i64 {
+    match before {
+        Some(before) if before.spec.template == rollout.spec.template => {
+            after.annotations().get(keys::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// The fields of the spec that are another than they were.
+fn changed_fields(before: &Rollout, after: &Rollout) -> String {
+    let fields = |rollout: &Rollout| serde_json::to_value(&rollout.spec).unwrap_or_default();
+    let (before, after) = (fields(before), fields(after));
+    let keys = |value: &Value| {
+        value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>()
+    };
+    let mut all = [keys(&before), keys(&after)].concat();
+    all.sort();
+    all.dedup();
+    all.retain(|key| before.get(key) != after.get(key));
+    all.join(", ")
+}
+
+/// What a write to the status was meant to do, as operators do it (contract 4.7).
+fn verb(before: &Rollout, after: &Rollout) -> Option<&'static str> {
+    let (before, after) = (before.status(), after.status());
+    match (before.abort(), after.abort()) {
+        (false, true) => return Some("aborted"),
+        (true, false) => return Some("retried"),
+        _ => {}
+    }
+    let ended_pause = !before.pause_conditions().is_empty() && after.pause_conditions().is_empty();
+    let moved_on = before.current_step_index < after.current_step_index;
+    let promoted = !before.promote_full() && after.promote_full();
+    (ended_pause || moved_on || promoted).then_some("promoted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(generation: i64, manager: &str, subresource: &str, change: &Value) -> Arc<RolloutRecord> {
+        let field = if subresource == "status" { "f:status" } else { "f:spec" };
+        let mut object = json!({
+            "metadata": { "name": "web", "namespace": "shop", "uid": "u", "generation": generation, "resourceVersion": "1",
+                "annotations": { keys::REVISION: "3" },
+                "managedFields": [
+                    { "manager": "rolloutd", "operation": "Update", "subresource": "status", "time": "2026-01-01T00:00:00Z",
+                      "fieldsV1": { "f:status": {} } },
+                    { "manager": manager, "operation": "Update", "subresource": subresource, "time": "2026-01-01T00:00:00Z",
+                      "fieldsV1": { field: {} } },
+                ] },
+            "spec": { "replicas": 1, "template": { "a": 1 } },
+            "status": { "currentStepIndex": 1, "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z" }] },
+        });
+        json_patch::merge(&mut object, change);
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn told(before: Option<Arc<RolloutRecord>>, after: &Arc<RolloutRecord>) -> Vec<String> {
+        let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH, 1.0);
+        let change = Change { before, after: Some(Arc::clone(after)), version: None };
+        let text = |deed: Deed| {
+            let Activity { verb, source, detail, revision, .. } = deed.activity;
+            format!("{verb} | {source} | {detail} | {revision} | {:?}", deed.generation)
+        };
+        deeds(&change, &clock).into_iter().map(text).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_the_spec_are_told_with_their_generation() {
+        let before = || Some(record(1, "kubectl", "", &json!({})));
+        let scaled = record(2, "kubectl", "scale", &json!({ "spec": { "replicas": 5 } }));
+        assert_eq!(told(before(), &scaled), ["spec changed | kubectl (Update) | replicas | 3 | Some(2)"]);
+        let template = record(
+            2,
+            "argocd-controller",
+            "",
+            &json!({ "spec": { "template": { "a": 2 }, "paused": true } }),
+        );
+        assert_eq!(
+            told(before(), &template),
+            ["spec changed | argocd-controller (Update) | paused, template | 0 | Some(2)"]
+        );
+        assert_eq!(told(None, &scaled), ["spec changed | kubectl (Update) | created | 0 | Some(2)"]);
+        let ours = record(2, "rolloutd", "", &json!({ "spec": { "replicas": 5 } }));
+        assert_eq!(told(before(), &ours), Vec::<String>::new());
+        let labels = record(1, "kubectl", "", &json!({ "metadata": { "labels": { "a": "b" } } }));
+        assert_eq!(told(before(), &labels), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_write_to_the_status_is_told_by_what_it_does() {
+        let kubectl =
+            |change: Value| record(1, "kubectl-argo-rollouts", "status", &json!({ "status": change }));
+        let before = || Some(kubectl(json!({})));
+        for (after, verb) in [
+            (kubectl(json!({ "abort": true })), "aborted"),
+            (kubectl(json!({ "pauseConditions": null })), "promoted"),
+            (kubectl(json!({ "currentStepIndex": 2 })), "promoted"),
+            (kubectl(json!({ "promoteFull": true })), "promoted"),
+        ] {
+            assert_eq!(
+                told(before(), &after),
+                [format!("{verb} | kubectl-argo-rollouts (Update) |  | 3 | None")]
+            );
+        }
+        let aborted = Some(kubectl(json!({ "abort": true })));
+        assert_eq!(told(aborted, &kubectl(json!({ "abort": false })))[0].split(' ').next(), Some("retried"));
+        assert_eq!(told(before(), &kubectl(json!({ "replicas": 3 }))), Vec::<String>::new());
+        let ours = record(1, "rolloutd", "status", &json!({ "status": { "abort": true } }));
+        assert_eq!(told(before(), &ours), Vec::<String>::new());
+    }
+}
