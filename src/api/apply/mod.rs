@@ -1,15 +1,13 @@
 //! ApplyManifest: kubectl's client-side apply, with all documents checked before the first write.
 //!
-//! `document` reads the text, `target` finds the objects, `lint` looks at their form, `patch` and `last_applied` are kubectl's
+//! `read` finds the objects of the text, whose forms and rules [`crate::manifest`] knows; `patch` and `last_applied` are kubectl's
 //! three-way merge, `owner` says whose fields are in the way. Here: the order of it all. Every object is rehearsed on the API
 //! server (a dry run) before anything is written; writes go in order, and the answer says what became of each.
 
-mod document;
 mod last_applied;
-mod lint;
 mod owner;
 mod patch;
-mod target;
+mod read;
 
 use std::collections::BTreeSet;
 
@@ -24,10 +22,9 @@ use super::mutation::Subject;
 use super::name;
 use super::not_yet;
 use super::status::Reason;
-use crate::crd::{Rollout, keys};
+use crate::crd::keys;
+use crate::manifest::{Item, form, rule};
 use crate::pb::v1;
-use crate::validate;
-use target::Item;
 use v1::applied_object::Outcome;
 
 /// How often one object starts over because somebody was faster.
@@ -67,7 +64,7 @@ impl Context {
             "" => DEFAULT_NAMESPACE.to_owned(),
             parent => name::namespace(parent, "parent")?,
         };
-        let items = target::find(document::read(&request.manifest)?, &namespace)?;
+        let items = read::items(&request.manifest, &namespace)?;
         let warnings = self.check_forms(&items)?;
         let to_come = self.check_namespaces(&items).await?;
 
@@ -89,7 +86,7 @@ impl Context {
     fn check_forms(&self, items: &[Item]) -> Result<Vec<v1::Warning>, Error> {
         let (mut faults, mut warnings) = (Vec::new(), Vec::new());
         for item in items {
-            let findings = lint::lint(item);
+            let findings = form::check(item);
             faults.extend(findings.faults);
             warnings.extend(findings.warnings);
             warnings.extend(self.other_instance(item));
@@ -241,19 +238,8 @@ fn decide(item: &Item, live: Option<Value>) -> Result<Step, Error> {
 
 /// Checks an object as it would be stored; violations carry the manifest's path.
 fn check(item: &Item, object: &Value) -> Result<(), Error> {
-    if *item.kind != ROLLOUT {
-        return Ok(());
-    }
-    let rollout =
-        Rollout::decode(object).map_err(|error| Error::field(item.document.at(&error.path), error.why))?;
-    let violations = validate::rollout(&rollout);
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let fault = |violation: &validate::Violation| {
-        Fault::new(item.document.at(&violation.path.to_string()), violation.description())
-    };
-    Err(Error::invalid(violations.iter().map(fault).collect()))
+    let faults = rule::check(item, object);
+    if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
 }
 
 /// A manifest that names a version or identity wants no other.
@@ -309,5 +295,6 @@ fn show(item: &Item, (outcome, object): Applied) -> v1::AppliedObject {
         object: Some(item.reference()),
         outcome: outcome.into(),
         rollout: is_rollout.then(|| Subject::new(object).show()),
+        unified_diff: String::new(),
     }
 }

@@ -7,9 +7,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::target::Item;
-use crate::api::convert::Fault;
-use crate::api::kind::ROLLOUT;
+use super::kind::ROLLOUT;
+use super::{Fault, Item};
 use crate::crd;
 use crate::hash::go_types::{GoType, GoTypes};
 use crate::pb::v1;
@@ -23,15 +22,16 @@ const ALIKE: f64 = 0.8;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Findings {
+pub struct Findings {
     /// Values of the wrong type.
     pub faults: Vec<Fault>,
     /// Unknown fields.
     pub warnings: Vec<v1::Warning>,
 }
 
-/// Looks through a manifest.
-pub(super) fn lint(item: &Item) -> Findings {
+/// Looks at the form of an object.
+#[must_use]
+pub fn check(item: &Item) -> Findings {
     let mut lint = Lint { item, findings: Findings::default() };
     let object = &item.document.object;
     let top = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -259,14 +259,13 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::apply::{document, target};
+    use crate::manifest::{document, item};
 
     fn findings(spec: &str) -> Findings {
         let yaml = format!(
             "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {{ name: web }}\nspec: {spec}"
         );
-        let items = target::find(document::read(&yaml).unwrap(), "shop").unwrap();
-        lint(&items[0])
+        check(&item::find(document::read(&yaml).unwrap().objects, "shop").items[0])
     }
 
     #[test]
