@@ -32,6 +32,9 @@ impl Document {
     }
 }
 
+/// How many objects one request may apply: each costs three requests to the cluster.
+pub const MOST_OBJECTS: usize = 200;
+
 /// What a manifest holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
@@ -39,6 +42,20 @@ pub struct Documents {
     pub objects: Vec<Document>,
     /// What stands where an object belongs and is none.
     pub faults: Vec<Fault>,
+}
+
+impl Documents {
+    /// The same, told of as parts of a file: `web.yaml[1]`.
+    #[must_use]
+    pub fn of_file(mut self, file: &str) -> Self {
+        for place in self.objects.iter_mut().map(|object| &mut object.place) {
+            place.insert_str(0, file);
+        }
+        for field in self.faults.iter_mut().map(|fault| &mut fault.field) {
+            field.insert_str(0, file);
+        }
+        self
+    }
 }
 
 /// A document that is not YAML; those behind it are not read.
@@ -81,14 +98,9 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
             return Ok(values.into_iter().map(whole_numbers).collect());
         }
     }
-    let options = serde_saphyr::options! {
-        // 0644 is 420, as for kubectl: modes of volumes are written so.
-        legacy_octal_numbers: true,
-        budget: serde_saphyr::budget! { max_depth: DEEPEST },
-    };
     let mut reader = manifest.as_bytes();
     let mut values = Vec::new();
-    for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options) {
+    for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options()) {
         match document {
             Ok(Value::Null) => {}
             Ok(value) => values.push(whole_numbers(value)),
@@ -96,6 +108,15 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
         }
     }
     Ok(values)
+}
+
+/// How YAML is read.
+pub(super) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // 0644 is 420, as for kubectl: modes of volumes are written so.
+        legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
+    }
 }
 
 fn malformed(index: usize, error: &serde_saphyr::Error) -> Malformed {

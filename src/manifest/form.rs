@@ -39,11 +39,15 @@ pub fn check(item: &Item) -> Findings {
     if let Some(metadata) = object.get("metadata") {
         lint.structural(metadata, &METADATA, &Path::root("metadata"));
     }
-    if *item.kind == ROLLOUT {
+    if item.kind.group == crd::GROUP {
+        // Of the other kinds no more is known.
+        let schema = if *item.kind == ROLLOUT { &*SPEC } else { &json!({ "type": "object" }) };
         match object.get("spec") {
-            Some(spec) => lint.structural(spec, &SPEC, &Path::root("spec")),
-            None => lint.fault(&Path::root("spec"), "is required"),
+            Some(spec) if !spec.is_null() => lint.structural(spec, schema, &Path::root("spec")),
+            _ => lint.fault(&Path::root("spec"), "is required"),
         }
+    }
+    if *item.kind == ROLLOUT {
         if let Some(template) = object.get("spec").and_then(|spec| spec.get("template")) {
             let types = GoTypes::get();
             lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
@@ -337,6 +341,23 @@ mod tests {
             ),
         ] {
             assert_eq!(findings(spec).faults, [Fault::new(field, description)], "{spec}");
+        }
+    }
+
+    #[test]
+    fn every_argo_kind_has_a_spec_that_is_an_object() {
+        for kind in ["Rollout", "AnalysisTemplate", "ClusterAnalysisTemplate", "AnalysisRun", "Experiment"] {
+            for (spec, description) in [
+                ("", "is required"),
+                ("spec: ~", "is required"),
+                ("spec: [1]", "must be an object, not a list"),
+            ] {
+                let yaml = format!(
+                    "apiVersion: argoproj.io/v1alpha1\nkind: {kind}\nmetadata: {{ name: web }}\n{spec}"
+                );
+                let found = item::find(document::read(&yaml).unwrap().objects, "shop");
+                assert_eq!(check(&found.items[0]).faults, [Fault::new("[0].spec", description)], "{yaml}");
+            }
         }
     }
 

@@ -1,7 +1,5 @@
 //! Which object a document is about: its kind, namespace and name.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::document::Document;
@@ -44,19 +42,9 @@ pub struct Items {
 #[must_use]
 pub fn find(documents: Vec<Document>, namespace: &str) -> Items {
     let mut found = Items::default();
-    let mut seen = BTreeSet::new();
     for document in documents {
         match item(document, namespace) {
-            Ok(item) => {
-                if !seen.insert((item.kind.kind, item.namespace.clone(), item.name.clone())) {
-                    let field = item.document.at("metadata.name");
-                    found.faults.push(Fault::new(
-                        field,
-                        format!("{} {:?} is in the manifest twice", item.kind.kind, item.name),
-                    ));
-                }
-                found.items.push(item);
-            }
+            Ok(item) => found.items.push(item),
             Err(faults) => found.faults.extend(faults),
         }
     }
@@ -130,6 +118,31 @@ fn kind(document: &Document) -> Result<&'static Kind, Fault> {
     Ok(known)
 }
 
+/// Whether a document is of a kind that others look after.
+#[must_use]
+pub fn is_foreign(document: &Document) -> bool {
+    let text = |field: &str| document.object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("kind");
+    // A core kind has no group, and neither has a version that was mistaken for one.
+    let group = text("apiVersion").split_once('/').map(|(group, _)| group);
+    let is_known = |known: &Kind| known.kind == kind && group.is_none_or(|group| group == known.group);
+    !kind.is_empty() && !KINDS.iter().any(is_known)
+}
+
+/// A value without the nulls of its objects. kubectl drops them from what it creates, and from lists: nothing is removed by them
+/// there.
+#[must_use]
+pub fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        Value::Object(fields) => {
+            let filled = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(filled.map(|(key, value)| (key.clone(), without_nulls(value))).collect())
+        }
+        scalar => scalar.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_other_groups_and_unknown_kinds_are_foreign_but_a_wrong_version_is_not() {
+        for (api_version, kind, expected) in [
+            ("argoproj.io/v1alpha1", "Rollout", false),
+            ("argoproj.io/v1", "Rollout", false),
+            ("v1", "Rollout", false),
+            ("", "Rollout", false),
+            ("rollouts.kruise.io/v1beta1", "Rollout", true),
+            ("v1", "Service", false),
+            ("serving.knative.dev/v1", "Service", true),
+            ("apps/v1", "Deployment", true),
+            ("v1", "", false),
+        ] {
+            let yaml = format!("{{apiVersion: {api_version:?}, kind: {kind:?}}}");
+            let documents = document::read(&yaml).unwrap();
+            assert_eq!(is_foreign(&documents.objects[0]), expected, "{yaml}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_for_every_document_at_once() {
         let Items { items, faults } = found(
             "{kind: Rollout, metadata: {name: web}}\n---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}}\n---\n\
@@ -179,13 +211,5 @@ mod tests {
         );
         let unknown = &faults[1].description;
         assert!(unknown.contains("Rollout, AnalysisRun, AnalysisTemplate"), "{unknown}");
-    }
-
-    #[test]
-    fn the_same_object_twice_is_a_mistake() {
-        let service = "{apiVersion: v1, kind: Service, metadata: {name: web}}";
-        let faults = found(&format!("{service}\n---\n{service}")).faults;
-        let twice = Fault::new("[1].metadata.name", "Service \"web\" is in the manifest twice");
-        assert_eq!(faults, [twice]);
     }
 }

@@ -10,7 +10,7 @@ mod pod_template;
 mod spec;
 mod violation;
 
-pub use labels::{key_rule, value_rule};
+pub use labels::{key_rule, matches as selects, value_rule};
 pub use path::{Path, Segment};
 pub use spec::rollout;
 pub use violation::{Kind, Violation};

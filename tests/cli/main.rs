@@ -5,6 +5,7 @@
 
 mod diffs;
 mod history;
+mod lint;
 mod manifests;
 mod mutations;
 mod program;

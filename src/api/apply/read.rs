@@ -2,12 +2,9 @@
 
 use super::super::cluster::Target;
 use super::super::error::Error;
-use crate::manifest::document::{self, Malformed};
-use crate::manifest::{Item, item};
+use crate::manifest::document::{self, MOST_OBJECTS, Malformed};
+use crate::manifest::{Item, item, reference};
 use crate::pb::v1;
-
-/// How many objects one request may apply: each costs three requests to the cluster.
-const MOST_OBJECTS: usize = 200;
 
 /// The objects of a manifest. Documents that name no namespace go to `namespace`.
 pub(super) fn items(manifest: &str, namespace: &str) -> Result<Vec<Item>, Error> {
@@ -23,7 +20,8 @@ pub(super) fn items(manifest: &str, namespace: &str) -> Result<Vec<Item>, Error>
         }
         _ => {}
     }
-    let found = item::find(documents.objects, namespace);
+    let mut found = item::find(documents.objects, namespace);
+    found.faults.extend(reference::duplicates(&found.items));
     if found.faults.is_empty() { Ok(found.items) } else { Err(Error::invalid(found.faults)) }
 }
 
@@ -80,6 +78,13 @@ mod tests {
         }
         let many = "kind: A\n---\n".repeat(MOST_OBJECTS + 1);
         assert!(items(&many, "shop").unwrap_err().message().contains("at most"));
+    }
+
+    #[test]
+    fn the_same_object_twice_is_refused() {
+        let service = "{apiVersion: v1, kind: Service, metadata: {name: web}}";
+        let error = items(&format!("{service}\n---\n{service}"), "shop").unwrap_err();
+        assert_eq!(error.message(), "[1].metadata.name: Service \"web\" is there twice: at [0] as well");
     }
 
     #[test]

@@ -61,6 +61,18 @@ pub(in crate::cli) struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct LintArgs {
+    #[command(flatten)]
+    pub(in crate::cli) files: Files,
+    /// Take warnings for errors
+    #[arg(long)]
+    pub(in crate::cli) strict: bool,
+    /// How to print what is found [default: a line each]
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub(in crate::cli) output: Option<Data>,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct Files {
     /// A manifest in YAML or JSON, a directory of *.yaml, *.yml and *.json, or - for standard input; may be repeated
     #[arg(short, long = "filename", required = true, value_name = "FILE")]

@@ -19,7 +19,7 @@ pub(super) use change::{
     Cascade, DeleteArgs, ImageArgs, PlainArgs, PromoteArgs, RestartArgs, ScaleArgs, UndoArgs,
 };
 pub(super) use guard::{Dry, Guards};
-pub(super) use manifest::{ApplyArgs, CreateArgs, DiffArgs};
+pub(super) use manifest::{ApplyArgs, CreateArgs, DiffArgs, LintArgs};
 pub(super) use print::{Data, Format, NameOnly, Print, Rows};
 pub(super) use read::{ActivityArgs, GetArgs, HistoryArgs, ListArgs, Until, VersionArgs, WaitArgs};
 
@@ -55,6 +55,8 @@ pub(super) enum Verb {
     Create(CreateArgs),
     /// Compare two revisions of a rollout, or manifests with the cluster
     Diff(DiffArgs),
+    /// Look for mistakes in manifests; asks no server
+    Lint(LintArgs),
     /// List rollouts
     List(ListArgs),
     /// Show a rollout with its revisions, ReplicaSets and pods, and what it waits for

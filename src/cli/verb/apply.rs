@@ -5,12 +5,12 @@
 use jiff::SignedDuration;
 
 use super::answer::{Hope, held, settled, warn, wire};
-use super::manifest::{self, Manifest};
 use super::{Session, suffix};
 use crate::cli::args::{ApplyArgs, CreateArgs, Dry, Format, Print};
 use crate::cli::connect::Connection;
 use crate::cli::failure::{Failure, Subject};
 use crate::cli::json;
+use crate::cli::manifest::{self, Manifest};
 use crate::cli::output::Out;
 use crate::pb::v1;
 use v1::applied_object::Outcome;

@@ -2,13 +2,14 @@
 //!
 //! Ends as diff(1) and `kubectl diff` do: with 0 when nothing differs, with 1 when something does, with more when it failed.
 
+use super::Session;
 use super::answer::warn;
 use super::apply::{Files, Mode, reference, word};
-use super::{Session, manifest};
 use crate::cli::args::{Data, DiffArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Subject};
 use crate::cli::json::{self, Named};
+use crate::cli::manifest;
 use crate::cli::name::Name;
 use crate::cli::output::Out;
 use crate::cli::style::{Detail, Tone};

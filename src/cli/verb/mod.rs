@@ -9,7 +9,7 @@ mod change;
 mod completion;
 mod diff;
 mod history;
-mod manifest;
+mod lint;
 mod page;
 mod read;
 mod steer;
@@ -86,7 +86,7 @@ impl Verb {
     /// How the verb ends when the server refuses, or something else fails.
     pub(super) fn failed(&self) -> Exit {
         match self {
-            Self::Diff(_) => Exit::Unfound,
+            Self::Diff(_) | Self::Lint(_) => Exit::Unfound,
             _ => Exit::Failed,
         }
     }
@@ -96,6 +96,7 @@ impl Verb {
 pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<Exit, Failure> {
     let done = match verb {
         Verb::Diff(arguments) => return diff::diff(session, out, &arguments).await,
+        Verb::Lint(arguments) => return lint::lint(session, out, &arguments),
         Verb::Apply(arguments) => apply::apply(session, out, &arguments).await,
         Verb::Create(arguments) => apply::create(session, out, &arguments).await,
         Verb::List(arguments) => read::list(session, out, &arguments).await,
