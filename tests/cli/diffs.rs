@@ -84,8 +84,13 @@ async fn manifests_are_compared_by_a_dry_run_and_objects_that_stay_are_not_shown
 #[tokio::test]
 async fn manifests_without_a_difference_end_with_0() {
     let server = Server::start().await;
-    server.answer(applied([changed("Service", Outcome::Unchanged, "")]));
-    assert_eq!(run_with_input(&server, "diff -f -", "x").await.ok(), "");
+    server.answer(applied([
+        changed("Service", Outcome::Unchanged, ""),
+        changed("Rollout", Outcome::Configured, ""),
+    ]));
+    let ended = run_with_input(&server, "diff -f -", "x").await;
+    assert_eq!(ended.stderr, "rollout.argoproj.io/web changes in its bookkeeping only\n");
+    assert_eq!(ended.ok(), "");
 }
 
 #[tokio::test]

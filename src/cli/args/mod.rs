@@ -54,14 +54,20 @@ pub(super) enum Verb {
     /// Create what manifests say; none of it may exist
     Create(CreateArgs),
     /// Compare two revisions of a rollout, or manifests with the cluster
+    ///
+    /// Ends with 0 when nothing differs, with 1 when something does, and with more than that when it fails.
+    #[command(override_usage = DIFF)]
     Diff(DiffArgs),
     /// Look for mistakes in manifests; asks no server
+    ///
+    /// Knows what `apply` refuses and warns about, and looks at how the objects of all files go together: Services that rollouts name
+    /// must be there and select their pods. Ends with 1 when something is wrong.
     Lint(LintArgs),
     /// List rollouts
     List(ListArgs),
     /// Show a rollout with its revisions, ReplicaSets and pods, and what it waits for
     Get(GetArgs),
-    /// Wait until a rollout is healthy, paused or degraded
+    /// Wait until a rollout settles, or is as --for says
     Wait(WaitArgs),
     /// List the revisions of a rollout, or show one
     History(HistoryArgs),
@@ -97,6 +103,11 @@ pub(super) enum Verb {
     /// Tell the versions of client and server
     Version(VersionArgs),
 }
+
+/// The two forms of `diff`.
+const DIFF: &str = "\
+rolloutctl diff [OPTIONS] <NAME>
+       rolloutctl diff [OPTIONS] -f <FILE>...";
 
 /// Where completion scripts go.
 const COMPLETION: &str = "\

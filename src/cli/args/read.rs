@@ -15,7 +15,7 @@ pub(in crate::cli) struct ListArgs {
     /// Labels, in Kubernetes' syntax, such as team=shop,tier!=batch
     #[arg(short = 'l', long, value_name = "LABELS", default_value = "", hide_default_value = true)]
     pub(in crate::cli) selector: String,
-    /// States and strategies, such as 'state = PAUSED OR state = DEGRADED' or 'strategy = CANARY'
+    /// States and strategies, such as 'state = PAUSED OR state = DEGRADED' or 'strategy = blue_green'
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     pub(in crate::cli) filter: String,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(in crate::cli) struct GetArgs {
 pub(in crate::cli) struct WaitArgs {
     /// The rollout: NAME, or NAMESPACE/NAME
     pub(in crate::cli) name: Name,
-    /// What to wait for; exits with 7 when it ends otherwise
+    /// What to wait for. Exits with 7 when the rollout ends otherwise, or the time is over
     #[arg(long = "for", value_enum, value_name = "STATE", default_value_t = Until::Settled)]
     pub(in crate::cli) until: Until,
     /// How long to wait, such as 90s or 1h30m

@@ -53,13 +53,19 @@ async fn manifests(session: &Session, out: &Out, arguments: &DiffArgs) -> Result
         if let Some(form) = arguments.output {
             data(out, form, &answer)?;
         }
-        for object in answer.objects.iter().filter(|object| is_another(object)) {
-            differs = true;
-            if arguments.output.is_none() {
-                // Before the diff, where patch(1) takes no notice of it.
-                out.lines([format!("{} {}:", reference(object), word(object))])?;
-                text(out, &object.unified_diff)?;
+        for object in &answer.objects {
+            match is_another(object) {
+                true if arguments.output.is_none() => {
+                    // Before the diff, where patch(1) takes no notice of it.
+                    out.lines([format!("{} {}:", reference(object), word(object))])?;
+                    text(out, &object.unified_diff)?;
+                }
+                false if object.outcome() == Outcome::Configured => {
+                    out.note(&format!("{} changes in its bookkeeping only", reference(object)));
+                }
+                _ => {}
             }
+            differs |= is_another(object);
         }
     }
     Ok(differs)
