@@ -47,11 +47,11 @@ pub fn check(item: &Item) -> Findings {
             _ => lint.fault(&Path::root("spec"), "is required"),
         }
     }
-    if *item.kind == ROLLOUT {
-        if let Some(template) = object.get("spec").and_then(|spec| spec.get("template")) {
-            let types = GoTypes::get();
-            lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
-        }
+    if *item.kind == ROLLOUT
+        && let Some(template) = object.get("spec").and_then(|spec| spec.get("template"))
+    {
+        let types = GoTypes::get();
+        lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
     }
     lint.findings
 }

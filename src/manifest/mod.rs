@@ -1,7 +1,7 @@
 //! What a manifest says, without a cluster: its documents, the objects that they are about, and what is wrong with them.
 //!
 //! Pure. ApplyManifest and the client's offline lint look at manifests with the same eyes: [`document`] reads the text, [`item`]
-//! finds the objects, [`form`] looks at their form, [`rule`] at their rules and [`reference`] at how they go together; [`position`]
+//! finds the objects, [`form`] looks at their form, [`rule`] at their rules and [`mod@reference`] at how they go together; [`position`]
 //! knows the lines.
 
 pub mod document;

@@ -108,3 +108,21 @@ async fn the_examples_have_no_mistakes() {
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     finish(command).await.ok();
 }
+
+#[tokio::test]
+async fn the_manual_shows_what_is_printed() {
+    let service = SERVICE.replace("app: web", "app: api");
+    let steps = "      - setWeight: 20\n      - pause: {}\n      - setWeight: 101\n";
+    let rollout = ROLLOUT
+        .replace("      - setWeight: 20\n", steps)
+        .replace("  strategy:", "  minReadySecond: 5\n  strategy:");
+    let text = format!("{service}---\n{rollout}---\napiVersion: apps/v1\nkind: Deployment\n");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("deploy")).unwrap();
+    fs::write(folder.path().join("deploy/web.yaml"), text).unwrap();
+    let mut command = program("lint -f deploy");
+    command.current_dir(folder.path());
+    let ended = finish(command).await;
+    let printed = format!("$ rolloutctl lint -f deploy\n{}{}", ended.stdout, ended.stderr);
+    assert!(include_str!("../../docs/rolloutctl.md").contains(&printed), "{printed}");
+}

@@ -42,7 +42,7 @@ pub(super) struct Global {
     /// The namespace of names that have none [default: $ROLLOUTD_NAMESPACE, or default]
     #[arg(short, long, global = true)]
     pub(super) namespace: Option<String>,
-    /// Who acts, as the rollout's activity will name it [default: $ROLLOUTD_ACTOR, or user@host]
+    /// Who acts, as the rollout's activity will name it [default: $ROLLOUTD_ACTOR, or the user and the host]
     #[arg(long, global = true, value_name = "WHO")]
     pub(super) actor: Option<String>,
 }
