@@ -1,6 +1,6 @@
 # The commands that people and .ci/run use. `cargo build` and `cargo test` need nothing but a Rust toolchain.
 
-.PHONY: help build test lint crds demo kubernetes conformance conformance-full properties
+.PHONY: help build test lint buf released crds demo kubernetes conformance conformance-full properties
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -15,6 +15,12 @@ lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all -- --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
+
+buf: ## the contract's form, and that it breaks nothing that was released
+	PATH=$$(tests/kubernetes/build.sh buf):$$PATH && buf lint && buf breaking --against proto/released.binpb
+
+released: ## keep the contract as it is now as the released one; a part of releasing, and of nothing else
+	PATH=$$(tests/kubernetes/build.sh buf):$$PATH && buf build --exclude-source-info --as-file-descriptor-set -o proto/released.binpb
 
 crds: ## write deploy/crds from the types
 	UPDATE_CRDS=1 cargo test --locked --lib crd::

@@ -4,7 +4,7 @@
 //! `tests/architecture.rs` keeps it so. See ARCHITECTURE.md for the why.
 //!
 //! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`pod_template`]: values
-//! - L1 [`validate`], [`plan`]: decisions; pure
+//! - L1 [`validate`], [`manifest`], [`plan`]: decisions; pure
 //! - L2 [`telemetry`]
 //! - L3 [`store`], [`lease`]: what is known of the cluster
 //! - L4 [`worker`], [`api`], [`http`]: what writes, what answers; they meet in objects only
@@ -20,6 +20,7 @@ pub mod dev;
 pub mod hash;
 pub mod http;
 pub mod lease;
+pub mod manifest;
 pub mod pb;
 pub mod plan;
 pub mod pod_template;

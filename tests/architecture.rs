@@ -21,17 +21,18 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("hash", over(&[], &["crd"])),
         ("pod_template", over(&[], &["crd", "hash"])),
         ("validate", over(L0, &[])),
+        ("manifest", over(L0, &["validate"])),
         ("plan", over(L0, &["validate"])),
         ("telemetry", over(L0, &[])),
         ("store", l3(&[])),
         ("lease", l3(&[])),
         ("worker", l3(&["store", "lease"])),
-        ("api", l3(&["store", "lease"])),
+        ("api", l3(&["store", "lease", "manifest"])),
         ("http", over(&["telemetry", "pb", "clock"], &[])),
         ("serve", l3(&["store", "lease", "worker", "api", "http"])),
         ("apiserver", over(&["clock", "pod_template", "hash"], &[])),
         ("simcluster", over(&["clock", "crd"], &[])),
-        ("cli", over(&["pb", "clock", "validate", "crd", "hash"], &[])),
+        ("cli", over(&["pb", "clock", "validate", "manifest", "crd", "hash"], &[])),
         ("dev", l3(&["store", "lease", "worker", "api", "http", "serve", "apiserver", "simcluster", "cli"])),
     ])
 }
@@ -51,7 +52,7 @@ const IMPURE: &[&str] = &[
     "kube::Client",
     "kube::Api",
 ];
-const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "plan"];
+const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "manifest", "plan"];
 
 struct Uses {
     paths: BTreeSet<String>,

@@ -1,10 +1,21 @@
 //! The contract keeps its own rules: comments everywhere, names as the AIPs have them, guards on every mutation.
 //!
-//! Looks at the descriptor set that the build makes of proto/ and that reflection serves.
+//! Looks at the descriptor set that the build makes of proto/ and that reflection serves. Whether it keeps its promise to those who
+//! use it already is for buf to say (`make buf`); here it is tried that buf would.
 
-#![allow(clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; one that is skipped says so"
+)]
+
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::Type;
@@ -310,4 +321,124 @@ fn the_same_field_has_the_same_type_wherever_it_stands() {
             assert!(!name.ends_with("_timestamp") && !name.ends_with("_at"), "{message}.{name} (AIP-142)");
         }
     }
+}
+
+/// A copy of the contract, with what buf needs to judge it.
+struct Draft(tempfile::TempDir);
+
+impl Draft {
+    fn new() -> Self {
+        fn copy(from: &Path, to: &Path) -> io::Result<()> {
+            fs::create_dir_all(to)?;
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                let target = to.join(entry.file_name());
+                if entry.file_type()?.is_dir() {
+                    copy(&entry.path(), &target)?;
+                } else {
+                    fs::copy(entry.path(), target)?;
+                }
+            }
+            Ok(())
+        }
+        let draft = Self(tempfile::tempdir().expect("a folder"));
+        copy(Path::new("proto"), &draft.path("proto")).expect("a copy of the contract");
+        fs::copy("buf.yaml", draft.path("buf.yaml")).expect("a copy of buf's settings");
+        draft
+    }
+
+    fn path(&self, within: &str) -> PathBuf {
+        self.0.path().join(within)
+    }
+
+    /// Writes something else where `from` stands, which is in one place.
+    fn change(self, file: &str, from: &str, to: &str) -> Self {
+        let path = self.path("proto/rolloutd/v1").join(file);
+        let text = fs::read_to_string(&path).expect("the contract has the file");
+        assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+        fs::write(path, text.replace(from, to)).expect("a copy can be written");
+        self
+    }
+
+    /// What buf says; nothing when all is well.
+    fn judged(&self, arguments: &[&str]) -> String {
+        let mut buf = Command::new("buf");
+        // Its cache lies in the home; there is nothing to fetch.
+        let output = buf.args(arguments).current_dir(self.0.path()).env("HOME", self.0.path()).output();
+        let output = output.expect("it was found before");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (said, complaint) = (text(&output.stdout), text(&output.stderr));
+        // 100: it found something; anything else is its own trouble.
+        assert!(matches!(output.status.code(), Some(0 | 100)), "{said}{complaint}");
+        assert_eq!(output.status.success(), said.is_empty(), "{said}{complaint}");
+        said
+    }
+
+    fn broken(&self) -> String {
+        self.judged(&["breaking", "--against", "proto/released.binpb"])
+    }
+}
+
+#[test]
+fn the_contract_has_bufs_standard_form_and_breaks_nothing_that_was_released() {
+    if !tools::has_buf() {
+        return;
+    }
+    let draft = Draft::new();
+    assert_eq!(draft.judged(&["lint"]), "");
+    assert_eq!(draft.broken(), "");
+    let draft = draft.change("history.proto", "string actor = 2;", "string theActor = 2;");
+    assert!(draft.judged(&["lint"]).contains("lower_snake_case"));
+}
+
+#[test]
+fn a_contract_that_breaks_a_promise_is_refused() {
+    if !tools::has_buf() {
+        return;
+    }
+    let actor = "string actor = 2;";
+    for (file, from, to, complaint) in [
+        ("history.proto", actor, "", "Previously present field \"2\" with name \"actor\""),
+        (
+            "history.proto",
+            actor,
+            "int64 actor = 2;",
+            "Field \"2\" with name \"actor\" on message \"Activity\" changed type",
+        ),
+        ("history.proto", actor, "repeated string actor = 2;", "changed cardinality"),
+        ("history.proto", actor, "string who = 2;", "changed name"),
+        ("history.proto", actor, "string actor = 2 [json_name = \"who\"];", "changed option \"json_name\""),
+        ("types.proto", "    OPERATOR_EXISTS = 3;\n", "", "enum value \"3\""),
+        (
+            "rollout_service.proto",
+            "  rpc AbortRollout(AbortRolloutRequest) returns (AbortRolloutResponse);\n",
+            "",
+            "RPC \"AbortRollout\"",
+        ),
+        (
+            "rollout_service.proto",
+            "returns (stream WatchRolloutsResponse)",
+            "returns (WatchRolloutsResponse)",
+            "server streaming",
+        ),
+    ] {
+        let said = Draft::new().change(file, from, to).broken();
+        assert!(said.contains(complaint), "{to}: {said}");
+    }
+}
+
+#[test]
+fn a_contract_that_grows_is_not_refused() {
+    if !tools::has_buf() {
+        return;
+    }
+    let actor = "string actor = 2;";
+    let grown = Draft::new()
+        .change("history.proto", actor, "string actor = 2;\n  // Where they work.\n  string team = 8;")
+        .change(
+            "types.proto",
+            "    OPERATOR_EXISTS = 3;\n",
+            "    OPERATOR_EXISTS = 3;\n    OPERATOR_LIKE = 5;\n",
+        );
+    assert_eq!(grown.broken(), "");
 }

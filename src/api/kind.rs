@@ -1,46 +1,7 @@
-//! The kinds that are read and written, and how their objects are named.
+//! How errors name objects of the kinds that are read and written.
 
 use super::error::Resource;
-
-/// Whether objects of a kind live in a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// They do.
-    Namespaced,
-    /// They belong to the whole cluster.
-    Cluster,
-}
-
-/// A kind of object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// The API group; empty for the core.
-    pub group: &'static str,
-    /// The version.
-    pub version: &'static str,
-    /// The kind, such as `Rollout`.
-    pub kind: &'static str,
-    /// Its plural in paths, such as `rollouts`.
-    pub plural: &'static str,
-    /// Whether its objects live in a namespace.
-    pub scope: Scope,
-    /// Its type in google.rpc.ResourceInfo.
-    resource_type: &'static str,
-}
-
-const fn argo(kind: &'static str, plural: &'static str, scope: Scope, resource_type: &'static str) -> Kind {
-    Kind { group: crate::crd::GROUP, version: crate::crd::VERSION, kind, plural, scope, resource_type }
-}
-
-const fn core(kind: &'static str, plural: &'static str, scope: Scope, resource_type: &'static str) -> Kind {
-    Kind { group: "", version: "v1", kind, plural, scope, resource_type }
-}
-
-/// argoproj.io Rollout.
-pub(super) const ROLLOUT: Kind = argo("Rollout", "rollouts", Scope::Namespaced, "rolloutd.dev/Rollout");
-
-/// core Namespace.
-pub(super) const NAMESPACE: Kind = core("Namespace", "namespaces", Scope::Cluster, "v1/Namespace");
+pub(super) use crate::manifest::kind::{Kind, NAMESPACE, ROLLOUT, Scope};
 
 /// apps ControllerRevision.
 pub(super) const CONTROLLER_REVISION: Kind = Kind {
@@ -52,47 +13,7 @@ pub(super) const CONTROLLER_REVISION: Kind = Kind {
     resource_type: "apps/v1/ControllerRevision",
 };
 
-/// The kinds that ApplyManifest takes.
-pub(super) const APPLIED: [Kind; 7] = [
-    ROLLOUT,
-    argo("AnalysisRun", "analysisruns", Scope::Namespaced, "rolloutd.dev/AnalysisRun"),
-    argo("AnalysisTemplate", "analysistemplates", Scope::Namespaced, "rolloutd.dev/AnalysisTemplate"),
-    argo(
-        "ClusterAnalysisTemplate",
-        "clusteranalysistemplates",
-        Scope::Cluster,
-        "rolloutd.dev/ClusterAnalysisTemplate",
-    ),
-    argo("Experiment", "experiments", Scope::Namespaced, "rolloutd.dev/Experiment"),
-    core("Service", "services", Scope::Namespaced, "v1/Service"),
-    NAMESPACE,
-];
-
 impl Kind {
-    /// Group and version as objects carry them.
-    pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-
-    /// The plural with its group, as RBAC rules name resources.
-    pub(super) fn resource(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
-    }
-
-    /// The path of the kind's collection; `namespace` is ignored for objects of the whole cluster.
-    pub(super) fn path(&self, namespace: &str) -> String {
-        let root = if self.group.is_empty() { "/api" } else { "/apis" };
-        let api = self.api_version();
-        match self.scope {
-            Scope::Namespaced => format!("{root}/{api}/namespaces/{namespace}/{}", self.plural),
-            Scope::Cluster => format!("{root}/{api}/{}", self.plural),
-        }
-    }
-
     /// An object of the kind, as errors name it.
     pub(super) fn named(&self, namespace: &str, name: &str) -> Resource {
         let name = match self.scope {
@@ -108,14 +29,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_knows_where_its_objects_are() {
-        assert_eq!(ROLLOUT.path("shop"), "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts");
-        assert_eq!(NAMESPACE.path("shop"), "/api/v1/namespaces");
+    fn objects_are_named_as_resources() {
         assert_eq!(ROLLOUT.named("shop", "web").name, "namespaces/shop/rollouts/web");
         assert_eq!(NAMESPACE.named("", "shop").name, "namespaces/shop");
-        assert_eq!(
-            (ROLLOUT.resource(), NAMESPACE.resource()),
-            ("rollouts.argoproj.io".into(), "namespaces".into())
-        );
     }
 }

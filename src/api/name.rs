@@ -1,13 +1,8 @@
 //! Names of resources: `namespaces/{namespace}/rollouts/{rollout}` and the like.
 
 use super::error::Error;
+use crate::manifest::name::{is_label, is_subdomain};
 use crate::store::Key;
-
-/// The longest DNS label.
-const LABEL_MAX: usize = 63;
-
-/// The longest DNS subdomain.
-const SUBDOMAIN_MAX: usize = 253;
 
 /// The namespaces that a list or watch spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,29 +83,6 @@ fn malformed(field: &str, name: &str, form: &str) -> Error {
     }
 }
 
-/// Whether a text is a DNS label (RFC 1123), as names of namespaces are.
-pub(super) fn is_label(text: &str) -> bool {
-    let word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= LABEL_MAX
-        && bytes.iter().all(|byte| word(byte) || *byte == b'-')
-        && bytes.first().is_some_and(word)
-        && bytes.last().is_some_and(word)
-}
-
-/// Whether a text is a DNS subdomain (RFC 1123), as names of most objects are.
-pub(super) fn is_subdomain(text: &str) -> bool {
-    // Its labels may be longer than DNS has them; Kubernetes looks at the whole only.
-    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_part = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.iter().all(|&byte| word(byte) || byte == b'-')
-            && bytes.first().is_some_and(|&byte| word(byte))
-            && bytes.last().is_some_and(|&byte| word(byte))
-    };
-    text.len() <= SUBDOMAIN_MAX && text.split('.').all(is_part)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,11 +132,5 @@ mod tests {
         for bad in ["", "-", "shop", "namespaces/", "namespaces/a/b"] {
             assert!(span(bad, "parent").is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_longest_names_are_names() {
-        assert!(is_label(&"a".repeat(63)) && !is_label(&"a".repeat(64)));
-        assert!(is_subdomain(&"a".repeat(253)) && !is_subdomain(&"a".repeat(254)));
     }
 }

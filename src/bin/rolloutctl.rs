@@ -12,9 +12,13 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 fn environment() -> Environment {
+    let variable = |name| std::env::var(name).ok();
     Environment {
-        server: std::env::var("ROLLOUTD_SERVER").ok(),
-        namespace: std::env::var("ROLLOUTD_NAMESPACE").ok(),
+        server: variable("ROLLOUTD_SERVER"),
+        namespace: variable("ROLLOUTD_NAMESPACE"),
+        actor: variable("ROLLOUTD_ACTOR"),
+        user: variable("USER").or_else(|| variable("LOGNAME")),
+        host: hostname::get().ok().and_then(|host| host.into_string().ok()),
         no_color: std::env::var_os("NO_COLOR"),
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Subject<'a> {
     Server,
     /// A rollout, by its full name.
     Rollout(&'a str),
+    /// The same, to which something is done, and until it settles.
+    Settling(&'a str),
     /// A file, whose name the server does not know.
     File(&'a str),
 }
@@ -64,6 +66,8 @@ pub(super) struct Refusal {
     rollout: Option<String>,
     /// The file it is about.
     file: Option<String>,
+    /// Whether it may have come after the deed, while the rollout was waited for.
+    was_held: bool,
     status: Status,
 }
 
@@ -80,10 +84,11 @@ impl Failure {
     pub(super) fn refused(address: &Address, subject: Subject<'_>, status: Status) -> Self {
         let (rollout, file) = match subject {
             Subject::Server => (None, None),
-            Subject::Rollout(name) => (Some(words::path(name)), None),
+            Subject::Rollout(name) | Subject::Settling(name) => (Some(words::path(name)), None),
             Subject::File(path) => (None, Some(path.to_owned())),
         };
-        Self::Refused(Box::new(Refusal { address: address.clone(), rollout, file, status }))
+        let was_held = matches!(subject, Subject::Settling(_));
+        Self::Refused(Box::new(Refusal { address: address.clone(), rollout, file, was_held, status }))
     }
 
     /// How the program ends.
@@ -157,6 +162,12 @@ impl Refusal {
         match self.status.code() {
             Code::Unavailable | Code::DeadlineExceeded => {
                 lines.push(format!("the server tried: {}", self.address));
+                if self.was_held {
+                    let name = self.rollout.as_deref().unwrap_or("NAME");
+                    lines.push(format!(
+                        "it may be done all the same: `rolloutctl get {name}` shows it, `rolloutctl wait {name}` goes on waiting"
+                    ));
+                }
             }
             Code::Unimplemented => {
                 lines.push(format!("`rolloutctl version` tells what the server at {} is", self.address));

@@ -26,7 +26,9 @@ macro_rules! named {
     };
 }
 
-named! { Rollout RolloutTree ApplyManifestResponse GetServerInfoResponse }
+named! {
+    Activity ApplyManifestResponse DiffRevisionsResponse GetServerInfoResponse Revision Rollout RolloutTree
+}
 
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS).expect("build.rs encoded the descriptors"));
@@ -40,6 +42,12 @@ pub(super) fn value<T: Named>(message: &T) -> Result<Value, Failure> {
     // Fails where JSON cannot say it: a moment beyond the year 9999, or a number that is none.
     let value = serde_json::to_value(&message).map_err(|error| Failure::Encoding(error.to_string()))?;
     Ok(whole(value))
+}
+
+/// The answer to a list with all pages in one. An empty list is said, other than in the mapping, since scripts iterate over it.
+pub(super) fn list<T: Named>(field: &str, messages: &[T]) -> Result<Value, Failure> {
+    let values = messages.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    Ok(Value::Object([(field.to_owned(), Value::Array(values))].into_iter().collect()))
 }
 
 /// Writes whole numbers as such, `80` and not `80.0`, as other implementations of the mapping do: all numbers of a Struct are

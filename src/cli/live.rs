@@ -48,7 +48,10 @@ pub struct Screen<W> {
 impl<W: Write> Screen<W> {
     /// An empty place on `out`.
     pub fn new(out: W, medium: Medium, colours: Colours) -> Self {
-        let size = || terminal::size().unwrap_or(USUAL_SIZE);
+        // Some say that they have no columns and rows at all.
+        let size = || {
+            terminal::size().ok().filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or(USUAL_SIZE)
+        };
         Self { out, medium, colours, size, frame: Vec::new(), line: String::new() }
     }
 

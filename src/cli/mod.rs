@@ -3,12 +3,15 @@
 //! Talks gRPC to a server and nothing else. `args` is the command line, `verb` does what it says, `output` writes, and what is
 //! shown is rendered by pure functions ([`tree`]), which `rolloutd dev` uses as well.
 
+mod actor;
 mod args;
 mod connect;
 pub mod exit;
 mod failure;
 mod json;
+mod lint;
 pub mod live;
+mod manifest;
 mod name;
 mod output;
 pub mod style;
@@ -33,6 +36,12 @@ pub struct Environment {
     pub server: Option<String>,
     /// ROLLOUTD_NAMESPACE: the namespace, unless `-n` says another.
     pub namespace: Option<String>,
+    /// ROLLOUTD_ACTOR: who acts, unless `--actor` says another.
+    pub actor: Option<String>,
+    /// The user, and the host: who acts, when nothing says so.
+    pub user: Option<String>,
+    /// See `user`.
+    pub host: Option<String>,
     /// NO_COLOR: no colours, when it is not empty.
     pub no_color: Option<OsString>,
 }
@@ -49,21 +58,26 @@ pub async fn run(
         Err(error) => return usage(&error),
     };
     let out = Out::new(environment.no_color.clone());
+    let failed = cli.verb.failed();
     let session = match verb::Session::new(&cli.global, &environment, clock) {
         Ok(session) => session,
-        Err(failure) => return end(&out, &failure),
+        Err(failure) => return end(&out, &failure, failed),
     };
     match verb::run(&session, &out, cli.verb).await {
-        Ok(()) => Exit::Done,
-        Err(failure) => end(&out, &failure),
+        Ok(exit) => exit,
+        Err(failure) => end(&out, &failure, failed),
     }
 }
 
-fn end(out: &Out, failure: &Failure) -> Exit {
+/// Says what went wrong. `otherwise` is how the verb ends where others end with [`Exit::Failed`].
+fn end(out: &Out, failure: &Failure, otherwise: Exit) -> Exit {
     for line in failure.lines() {
         out.note(&line);
     }
-    failure.exit()
+    match failure.exit() {
+        Exit::Failed => otherwise,
+        exit => exit,
+    }
 }
 
 /// Help and version are «errors», too, and go to standard output.

@@ -3,7 +3,7 @@
 //! A reader that went away (`| head`) is an error like any other here, and no panic; the program then ends without a word.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use super::failure::Failure;
 use super::live::{Medium, Screen};
@@ -37,14 +37,30 @@ impl Out {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
+    /// The same for what only somebody who sits there and waits wants to know.
+    pub(super) fn hint(&self, line: &str) {
+        if io::stderr().is_terminal() {
+            self.note(line);
+        }
+    }
+
     /// How to render what is written once: not cut, since a terminal's user can scroll and resize.
     pub(super) fn style(&self, detail: Detail) -> Style {
         Style { colours: self.colours(), detail, width: None }
     }
 
     /// Standard output as a place for something that changes.
-    pub(super) fn screen(&self) -> Screen<io::Stdout> {
-        Screen::new(io::stdout(), Medium::of(&io::stdout()), self.colours())
+    pub(super) fn screen(&self) -> Screen<Box<dyn io::Write>> {
+        Screen::new(Box::new(io::stdout()), Medium::of(&io::stdout()), self.colours())
+    }
+
+    /// Standard error as such a place, when it is a terminal.
+    pub(super) fn progress(&self) -> Option<Screen<Box<dyn io::Write>>> {
+        let stderr = io::stderr();
+        let colours = Colours::of(&stderr, self.no_color.as_deref());
+        stderr
+            .is_terminal()
+            .then(|| Screen::new(Box::new(io::stderr()) as Box<dyn io::Write>, Medium::Terminal, colours))
     }
 
     fn colours(&self) -> Colours {

@@ -86,6 +86,16 @@ impl Tone {
         }
     }
 
+    /// A whole line of others, blanks and all. It can drive a terminal as little as a [`Line`].
+    pub(super) fn paint(self, line: &str, style: Style) -> String {
+        let line = line.replace(char::is_control, " ");
+        let paint = self.style();
+        match style.colours {
+            Colours::On if !paint.is_plain() && !line.is_empty() => format!("{paint}{line}{paint:#}"),
+            _ => line,
+        }
+    }
+
     fn style(self) -> anstyle::Style {
         let colour = |colour: AnsiColor| colour.on_default();
         match self {

@@ -21,6 +21,15 @@ pub(super) fn state(state: i32) -> String {
     }
 }
 
+/// A rollout's state with its reason: `Paused: CanaryPauseStep`.
+pub(super) fn standing(status: &v1::RolloutStatus) -> String {
+    let state = state(status.state);
+    match one_line(&status.message).as_str() {
+        "" => state,
+        message => format!("{state}: {message}"),
+    }
+}
+
 /// The state of a ReplicaSet.
 pub(super) fn set_state(state: i32) -> String {
     match SetState::try_from(state) {
@@ -67,6 +76,14 @@ pub(super) fn namespace(name: &str) -> &str {
 pub(super) fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+/// A moment as messages have it.
+pub(super) fn wire(moment: Timestamp) -> prost_types::Timestamp {
+    let mut wire = prost_types::Timestamp { seconds: moment.as_second(), nanos: moment.subsec_nanosecond() };
+    // Before 1970 the fraction counts backwards in one and forwards in the other.
+    wire.normalize();
+    wire
 }
 
 /// How long ago a moment was, as kubectl prints ages; `-` when it is not known.

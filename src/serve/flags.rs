@@ -323,7 +323,7 @@ mod tests {
         let flags =
             Command::try_parse_from(["serve"].iter().chain(&arguments)).map(|command| command.flags).unwrap();
         assert!(flags.namespaced && !flags.leader_elect && flags.cluster.insecure_skip_tls_verify);
-        assert_eq!(flags.accepted.given().len(), 26);
+        assert_eq!(flags.accepted.given().len(), 25);
         assert_eq!(flags.controllers, [Controllers::Analysis]);
     }
 

@@ -45,7 +45,7 @@ pub(super) fn selector(selector: &LabelSelector, path: &Path) -> Vec<Violation> 
 
 /// Whether a selector matches labels; `None` when the selector is not well-formed.
 #[must_use]
-pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Option<bool> {
+pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Option<bool> {
     let selector = Selector::try_from(meta::LabelSelector::from(selector)).ok()?;
     Some(selector.matches(labels))
 }

@@ -11,7 +11,7 @@ mod reference;
 mod spec;
 mod violation;
 
-pub use labels::{key_rule, value_rule};
+pub use labels::{key_rule, matches as selects, value_rule};
 pub use path::{Path, Segment};
 pub use reference::{ServiceFacts, service};
 pub use spec::rollout;

@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
+mod diffs;
+mod history;
+mod lint;
 mod manifests;
 mod mutations;
 mod program;
 mod reads;
 mod server;
 mod surface;
+mod waits;
 mod watching;
 
 use rolloutd::pb::v1;

@@ -10,7 +10,7 @@ use v1::applied_object::Outcome;
 use crate::program::{run, run_with_input};
 use crate::server::Server;
 
-fn object(kind: &str, outcome: Outcome) -> v1::AppliedObject {
+pub(crate) fn object(kind: &str, outcome: Outcome) -> v1::AppliedObject {
     let api_version = if kind == "Rollout" { "argoproj.io/v1alpha1" } else { "v1" };
     v1::AppliedObject {
         object: Some(v1::ObjectReference {
@@ -24,7 +24,7 @@ fn object(kind: &str, outcome: Outcome) -> v1::AppliedObject {
     }
 }
 
-fn applied(objects: impl Into<Vec<v1::AppliedObject>>) -> v1::ApplyManifestResponse {
+pub(crate) fn applied(objects: impl Into<Vec<v1::AppliedObject>>) -> v1::ApplyManifestResponse {
     v1::ApplyManifestResponse { objects: objects.into(), ..Default::default() }
 }
 

@@ -152,6 +152,20 @@ async fn undo_without_a_revision_asks_for_the_one_before_the_newest() {
 }
 
 #[tokio::test]
+async fn restart_says_from_when_on_or_leaves_it_to_the_servers_clock() {
+    for (flag, time) in [
+        ("", None),
+        ("--at 2026-01-31T12:00:00.5Z", Some((1_769_860_800, 500_000_000))),
+        ("--at 1969-12-31T23:59:59.5-00:00", Some((-1, 500_000_000))),
+    ] {
+        let (stdout, request) =
+            mutate!(format!("restart web {flag}"), RestartRolloutResponse, RestartRolloutRequest);
+        assert_eq!(stdout, "rollout.argoproj.io/web restarted (server dry run)\n");
+        assert_eq!(request.restart_time.map(|time| (time.seconds, time.nanos)), time, "{flag}");
+    }
+}
+
+#[tokio::test]
 async fn delete_says_what_becomes_of_the_rest() {
     for (flag, propagation) in [
         ("", Propagation::Background),

@@ -46,7 +46,7 @@ async fn list_asks_for_all_pages() {
     let server = Server::start().await;
     server.answer(page(&["namespaces/a/rollouts/web"], "t1"));
     server.answer(page(&["namespaces/b/rollouts/api"], ""));
-    let stdout = run(&server, "list -A -l team=shop --page-size 1").await.ok();
+    let stdout = run(&server, "list -A -l team=shop --page-size 1 --filter state=PAUSED").await.ok();
     let lines: Vec<&str> = stdout.lines().collect();
     assert!(lines[0].starts_with("NAMESPACE   NAME   STRATEGY   STATE     STEP"), "{stdout}");
     assert!(lines[1].starts_with("a           web    canary     Healthy   1/3"), "{stdout}");
@@ -56,6 +56,7 @@ async fn list_asks_for_all_pages() {
         parent: "namespaces/-".to_owned(),
         page_size: 1,
         label_selector: "team=shop".to_owned(),
+        filter: "state=PAUSED".to_owned(),
         view: v1::View::Basic.into(),
         ..Default::default()
     };

@@ -44,6 +44,8 @@ struct Script {
     answers: Mutex<HashMap<TypeId, VecDeque<Prepared>>>,
     streams: Mutex<VecDeque<Streamed>>,
     requests: Mutex<Vec<Box<dyn Any + Send>>>,
+    /// Who made each of the requests, as they said.
+    actors: Mutex<Vec<Option<String>>>,
 }
 
 impl Server {
@@ -99,7 +101,14 @@ impl Server {
         self.script.requests.lock().unwrap().len()
     }
 
+    /// Who made the requests that came.
+    pub(crate) fn actors(&self) -> Vec<Option<String>> {
+        self.script.actors.lock().unwrap().clone()
+    }
+
     fn record<T: Any + Send>(&self, request: Request<T>) {
+        let actor = request.metadata().get("rolloutd-actor").map(|actor| actor.to_str().unwrap().to_owned());
+        self.script.actors.lock().unwrap().push(actor);
         self.script.requests.lock().unwrap().push(Box::new(request.into_inner()));
     }
 

@@ -84,3 +84,40 @@ async fn output_that_nobody_reads_ends_the_program_without_a_word() {
     let ended = command.spawn().unwrap().wait_with_output().await.unwrap();
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(141), b"".as_slice()));
 }
+
+#[tokio::test]
+async fn every_call_says_who_makes_it_as_far_as_that_is_known() {
+    let server = Server::start().await;
+    for (line, variables, actor) in [
+        ("pause web", vec![("USER", "ada")], "ada@"),
+        ("pause web", vec![("LOGNAME", "ada")], "ada@"),
+        ("pause web", vec![("USER", "ada"), ("ROLLOUTD_ACTOR", "release 7")], "release 7"),
+        ("pause web --actor Zoë", vec![("ROLLOUTD_ACTOR", "release 7")], "Zo?"),
+        ("pause web", vec![], ""),
+    ] {
+        server
+            .answer(v1::PauseRolloutResponse { rollout: Some(rollout(State::Paused)), ..Default::default() });
+        let mut command = crate::program::against(&server, line);
+        finish({
+            command.envs(variables.clone());
+            command
+        })
+        .await
+        .ok();
+        let said = server.actors().pop().unwrap().unwrap_or_default();
+        assert!(said.starts_with(actor), "{variables:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn completion_is_printed_for_every_shell_and_asks_nobody() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let mut command = program(&format!("completion {shell}"));
+        command.env("ROLLOUTD_SERVER", "nonsense://");
+        let stdout = finish(command).await.ok();
+        for text in ["rolloutctl", "promote", "--to-step"] {
+            assert!(stdout.contains(text.trim_start_matches('-')), "{shell} completes {text}");
+        }
+    }
+    finish(program("completion tcsh")).await.failed(2);
+}

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Builds what the lane against real Kubernetes needs, from Go modules, into a cache outside the checkout:
+# Builds what tests need beside a Rust toolchain, from Go modules, into a cache outside the checkout:
 #
 #   build.sh kubernetes   etcd and kube-apiserver; prints the folder for KUBEBUILDER_ASSETS
 #   build.sh kubectl      kubectl; prints its folder
 #   build.sh grpcurl      grpcurl; prints its folder
+#   build.sh buf          buf, which looks after the contract; prints its folder
 #
-# What is there already is used as it is: KUBEBUILDER_ASSETS, a kubectl on PATH of 1.30 or newer, a grpcurl on PATH, and
-# whatever an earlier run built. Go is the one on PATH if it is new enough, else the toolchain that the module proxy serves.
+# What is there already is used as it is: KUBEBUILDER_ASSETS, a kubectl on PATH of 1.30 or newer, a grpcurl on PATH, a buf on
+# PATH that is not older than ours, and whatever an earlier run built. Go is the one on PATH if it is new enough, else the toolchain that the module proxy serves.
 set -euo pipefail
 
-readonly kubernetes=v1.35.4 etcd=v3.6.7 grpcurl=v1.9.3 go_needed=1.26.8
+readonly kubernetes=v1.35.4 etcd=v3.6.7 grpcurl=v1.9.3 buf=v1.75.0 go_needed=1.26.8
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${ROLLOUTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rolloutd}
 
@@ -103,8 +104,21 @@ grpcurl)
     bin=$cache/grpcurl-$grpcurl
     build grpcurl grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl
     ;;
+buf)
+    if command -v buf >/dev/null; then
+        # An older one has fewer rules.
+        have=$(buf --version 2>&1)
+        if at_least "${buf#v}" "$have"; then
+            say "using buf $have from PATH"
+            dirname "$(command -v buf)"
+            exit
+        fi
+    fi
+    bin=$cache/buf-$buf
+    build buf buf github.com/bufbuild/buf/cmd/buf -ldflags "-s -w"
+    ;;
 *)
-    say "usage: build.sh kubernetes|kubectl|grpcurl"
+    say "usage: build.sh kubernetes|kubectl|grpcurl|buf"
     exit 2
     ;;
 esac

@@ -17,6 +17,11 @@ pub(crate) fn has_grpcurl() -> bool {
     has("grpcurl", &["-version"])
 }
 
+/// Whether buf is there.
+pub(crate) fn has_buf() -> bool {
+    has("buf", &["--version"])
+}
+
 fn has(tool: &str, version: &[&str]) -> bool {
     let found = Command::new(tool).args(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {

@@ -5,16 +5,13 @@
 use serde_json::Value;
 
 use super::owner::{self, Ownership, Taken};
-use super::target::Item;
 use super::{last_applied, patch};
 use crate::api::cluster::Change;
 use crate::api::convert::Fault;
 use crate::api::error::Error;
-use crate::api::kind::ROLLOUT;
 use crate::api::status::Reason;
 use crate::api::ticket;
-use crate::crd::Rollout;
-use crate::validate;
+use crate::manifest::{Item, rule};
 
 /// What is to be done about an object.
 #[derive(Clone, Debug)]
@@ -84,19 +81,8 @@ pub(super) fn decide(item: &Item, live: Option<Value>, ownership: Ownership) -> 
 
 /// Checks an object as it would be stored; violations carry the manifest's path.
 fn check(item: &Item, object: &Value) -> Result<(), Error> {
-    if *item.kind != ROLLOUT {
-        return Ok(());
-    }
-    let rollout =
-        Rollout::decode(object).map_err(|error| Error::field(item.document.at(&error.path), error.why))?;
-    let violations = validate::rollout(&rollout);
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let fault = |violation: &validate::Violation| {
-        Fault::new(item.document.at(&violation.path.to_string()), violation.description())
-    };
-    Err(Error::invalid(violations.iter().map(fault).collect()))
+    let faults = rule::check(item, object);
+    if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
 }
 
 /// A manifest that names a version or identity wants no other.

@@ -1,19 +1,17 @@
 //! ApplyManifest: kubectl's client-side apply, with all documents checked before the first write.
 //!
-//! `document` reads the text, `target` finds the objects, `lint` looks at their form; `decide` says what is to be done about each:
+//! `read` finds the objects of the text, whose forms and rules [`crate::manifest`] knows; `decide` says what is to be done about each:
 //! `patch` and `last_applied` are kubectl's three-way merge, `owner` says whose fields are in the way. `report` and `preview` say what
 //! became or would become of them. Here: the order of it all. Every object is rehearsed on the API
 //! server (a dry run) before anything is written; writes go in order, and the answer says what became of each.
 
 mod decide;
-mod document;
 mod last_applied;
-mod lint;
 mod owner;
 mod patch;
 mod preview;
+mod read;
 mod report;
-mod target;
 
 use std::collections::BTreeSet;
 
@@ -29,12 +27,12 @@ use super::name;
 use super::status::Reason;
 use super::token::Token;
 use crate::crd::keys;
+use crate::manifest::{Item, form};
 use crate::pb::v1;
 use crate::store::Key;
 use decide::{Proposal, Step, decide};
 use owner::Ownership;
 use report::{concerns, foresee, newest, not_the_users, placed, show};
-use target::Item;
 use v1::applied_object::Outcome;
 
 /// How often one object starts over because somebody was faster.
@@ -77,7 +75,7 @@ impl Applying<'_> {
             "" => DEFAULT_NAMESPACE.to_owned(),
             parent => name::namespace(parent, "parent")?,
         };
-        let items = target::find(document::read(&request.manifest)?, &namespace)?;
+        let items = read::items(&request.manifest, &namespace)?;
         let mut warnings = self.check_forms(&items)?;
         let to_come = self.check_namespaces(&items).await?;
 
@@ -113,7 +111,7 @@ impl Applying<'_> {
     fn check_forms(&self, items: &[Item]) -> Result<Vec<v1::Warning>, Error> {
         let (mut faults, mut warnings) = (Vec::new(), Vec::new());
         for item in items {
-            let findings = lint::lint(item);
+            let findings = form::check(item);
             faults.extend(findings.faults);
             warnings.extend(findings.warnings);
             warnings.extend(self.other_instance(item));

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+pub(super) use crate::manifest::item::without_nulls;
+
 /// A list of a built-in kind whose items are told apart by these fields, each with its default.
 pub(super) struct KeyedList {
     /// Where it is.
@@ -115,20 +117,6 @@ fn only(patch: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
         kept.insert(key.clone(), value);
     }
     kept
-}
-
-/// A value without the nulls of its objects. kubectl drops them from what it creates, and from lists: nothing is removed by them
-/// there.
-#[must_use]
-pub(super) fn without_nulls(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
-        Value::Object(fields) => {
-            let filled = fields.iter().filter(|(_, value)| !value.is_null());
-            Value::Object(filled.map(|(key, value)| (key.clone(), without_nulls(value))).collect())
-        }
-        scalar => scalar.clone(),
-    }
 }
 
 /// Puts one patch over another, which keeps its nulls.

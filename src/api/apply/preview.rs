@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::target::Item;
 use crate::api::difference;
 use crate::api::ticket;
 use crate::crd::keys::LAST_APPLIED_CONFIGURATION;
+use crate::manifest::Item;
 
 /// Metadata that the server writes.
 const OF_THE_SERVER: [&str; 5] =

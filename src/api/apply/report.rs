@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::decide::{Proposal, Step};
-use super::target::Item;
 use super::{Applied, Rehearsal, preview};
 use crate::api::error::{Error, Resource};
 use crate::api::gitops;
@@ -11,6 +10,7 @@ use crate::api::kind::ROLLOUT;
 use crate::api::mutation::Subject;
 use crate::api::status::Reason;
 use crate::crd::keys;
+use crate::manifest::Item;
 use crate::pb::v1;
 use crate::store::ResourceVersion;
 use v1::applied_object::Outcome;

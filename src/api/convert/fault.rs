@@ -1,22 +1,7 @@
 //! What is wrong with the fields of a request, gathered while it is read.
 
+pub(in crate::api) use crate::manifest::Fault;
 use crate::validate::Path;
-
-/// Something that is wrong with a field of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::api) struct Fault {
-    /// The field's path, as field violations have it.
-    pub field: String,
-    /// What is wrong, for people.
-    pub description: String,
-}
-
-impl Fault {
-    /// A fault of a field.
-    pub(in crate::api) fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
-    }
-}
 
 /// The faults of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

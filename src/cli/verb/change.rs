@@ -1,7 +1,8 @@
-//! `set image`, `scale`, `undo` and `delete`: what changes the spec, or ends it.
+//! `set image`, `scale`, `undo`, `restart` and `delete`: what changes the spec, or ends it.
 
-use super::{Session, kubernetes_name, print, read, steer, suffix};
-use crate::cli::args::{Cascade, DeleteArgs, ImageArgs, NameOnly, ScaleArgs, UndoArgs};
+use super::answer::Mutation;
+use super::{Session, kubernetes_name, read, steer, suffix};
+use crate::cli::args::{Cascade, DeleteArgs, ImageArgs, NameOnly, RestartArgs, ScaleArgs, UndoArgs};
 use crate::cli::failure::{Failure, Subject};
 use crate::cli::output::Out;
 use crate::cli::words;
@@ -12,55 +13,67 @@ use v1::set_rollout_image_request::ContainerImage;
 
 /// `set image`.
 pub(super) async fn set_image(session: &Session, out: &Out, arguments: ImageArgs) -> Result<(), Failure> {
-    let name = session.name(&arguments.name)?;
     let guards = &arguments.guards;
+    let mutation = Mutation::new(session, out, &arguments.name, guards, arguments.print)?;
     let images = arguments.images.into_iter();
     let request = v1::SetRolloutImageRequest {
-        name: name.clone(),
+        name: mutation.name.clone(),
         images: images
             .map(|given| ContainerImage { container: given.container, image: given.image })
             .collect(),
         etag: guards.etag.etag.clone(),
         request_id: guards.request.id(),
         validate_only: guards.dry.validate_only(),
-        wait: None,
+        wait: mutation.wait(),
     };
     let connection = session.connect().await?;
-    let answer =
-        connection.ask(Subject::Rollout(&name), connection.rollouts().set_rollout_image(request)).await?;
-    let done = format!("image updated{}", suffix(&guards.dry));
-    print(session, out, arguments.print, answer.into(), &done)
+    mutation.finish(&connection, connection.rollouts().set_rollout_image(request), "image updated").await
 }
 
 /// `scale`.
 pub(super) async fn scale(session: &Session, out: &Out, arguments: &ScaleArgs) -> Result<(), Failure> {
-    let name = session.name(&arguments.name)?;
     let guards = &arguments.guards;
+    let mutation = Mutation::new(session, out, &arguments.name, guards, arguments.print)?;
     let request = v1::ScaleRolloutRequest {
-        name: name.clone(),
+        name: mutation.name.clone(),
         replicas: Some(arguments.replicas),
         etag: guards.etag.etag.clone(),
         request_id: guards.request.id(),
         validate_only: guards.dry.validate_only(),
-        wait: None,
+        wait: mutation.wait(),
     };
     let connection = session.connect().await?;
-    let answer =
-        connection.ask(Subject::Rollout(&name), connection.rollouts().scale_rollout(request)).await?;
-    let done = format!("scaled{}", suffix(&guards.dry));
-    print(session, out, arguments.print, answer.into(), &done)
+    mutation.finish(&connection, connection.rollouts().scale_rollout(request), "scaled").await
+}
+
+/// `restart`.
+pub(super) async fn restart(session: &Session, out: &Out, arguments: &RestartArgs) -> Result<(), Failure> {
+    let guards = &arguments.guards;
+    let mutation = Mutation::new(session, out, &arguments.name, guards, arguments.print)?;
+    let request = v1::RestartRolloutRequest {
+        name: mutation.name.clone(),
+        // Unset: now, by the server's clock.
+        restart_time: arguments.at.map(words::wire),
+        etag: guards.etag.etag.clone(),
+        request_id: guards.request.id(),
+        validate_only: guards.dry.validate_only(),
+        wait: mutation.wait(),
+    };
+    let connection = session.connect().await?;
+    mutation.finish(&connection, connection.rollouts().restart_rollout(request), "restarted").await
 }
 
 /// `undo`: sends the version that it saw, so that a repeated one does not toggle.
 pub(super) async fn undo(session: &Session, out: &Out, arguments: &UndoArgs) -> Result<(), Failure> {
-    let name = session.name(&arguments.name)?;
-    let connection = session.connect().await?;
-    let seen = read::rollout(&connection, &name, v1::View::Basic).await?;
-    let status = seen.status.unwrap_or_default();
-    steer::observed(&name, &status)?;
-    let from = format!("revision {} ({})", status.revision, status.current_pod_hash);
-    out.note(&format!("undoing {} of {}", from, words::path(&name)));
     let guards = &arguments.guards;
+    let mutation = Mutation::new(session, out, &arguments.name, guards, arguments.print)?;
+    let name = &mutation.name;
+    let connection = session.connect().await?;
+    let seen = read::rollout(&connection, name, v1::View::Basic).await?;
+    let status = seen.status.unwrap_or_default();
+    steer::observed(name, &status)?;
+    let from = format!("revision {} ({})", status.revision, status.current_pod_hash);
+    out.note(&format!("undoing {} of {}", from, words::path(name)));
     let request = v1::RollbackRolloutRequest {
         name: name.clone(),
         from: Some(Seen { pod_template_hash: status.current_pod_hash }),
@@ -69,12 +82,9 @@ pub(super) async fn undo(session: &Session, out: &Out, arguments: &UndoArgs) -> 
         etag: guards.etag.etag.clone(),
         request_id: guards.request.id(),
         validate_only: guards.dry.validate_only(),
-        wait: None,
+        wait: mutation.wait(),
     };
-    let answer =
-        connection.ask(Subject::Rollout(&name), connection.rollouts().rollback_rollout(request)).await?;
-    let done = format!("rolled back{}", suffix(&guards.dry));
-    print(session, out, arguments.print, answer.into(), &done)
+    mutation.finish(&connection, connection.rollouts().rollback_rollout(request), "rolled back").await
 }
 
 /// `delete`.

@@ -1,37 +1,42 @@
 //! What the verbs do: one file for each group of them.
 //!
-//! A verb reads its arguments, asks the server ([`super::connect`]) and prints ([`super::output`]). Here: where it goes, and what
-//! all mutations print.
+//! A verb reads its arguments, asks the server ([`super::connect`]) and prints ([`super::output`]). Here: where it goes. What all
+//! mutations print and wait for is in [`answer`].
 
+mod answer;
 mod apply;
 mod change;
-mod manifest;
+mod completion;
+mod diff;
+mod history;
+mod lint;
+mod page;
 mod read;
 mod steer;
 mod version;
 mod watch;
 
 use super::Environment;
-use super::args::{Format, Global, Print, SetVerb, Verb};
+use super::actor::Actor;
+use super::args::{Global, SetVerb, Verb};
 use super::connect::Connection;
+use super::exit::Exit;
 use super::failure::Failure;
-use super::json;
 use super::name::{Address, Name};
 use super::output::Out;
-use super::style::Detail;
-use super::table::{self, Namespaces};
 use super::words;
 use crate::clock::Clock;
-use crate::pb::v1;
 
-/// Whom to ask, about what by default, and what time it is.
+/// Whom to ask, about what by default, in whose name, and what time it is.
 #[derive(Debug)]
 pub(super) struct Session {
-    address: Address,
+    /// Where the server is; some verbs ask none, and do not mind what is wrong with it.
+    address: Result<Address, String>,
     /// What `-n` says.
     chosen: Option<String>,
     /// The namespace of names that have none.
     namespace: String,
+    actor: Actor,
     clock: Clock,
 }
 
@@ -40,18 +45,20 @@ impl Session {
     pub(super) fn new(global: &Global, environment: &Environment, clock: Clock) -> Result<Self, Failure> {
         let of_environment = |variable: &Option<String>| variable.clone().filter(|value| !value.is_empty());
         let address = match &global.server {
-            Some(address) => address.clone(),
+            Some(address) => Ok(address.clone()),
             None => of_environment(&environment.server)
                 .unwrap_or_else(|| Address::DEFAULT.to_owned())
                 .parse()
-                .map_err(|error| Failure::Usage(format!("ROLLOUTD_SERVER: {error}")))?,
+                .map_err(|error| format!("ROLLOUTD_SERVER: {error}")),
         };
         if global.namespace.as_deref() == Some("") {
             return Err(Failure::Usage("the namespace of -n must not be empty".to_owned()));
         }
         let chosen = global.namespace.clone();
         let namespace = chosen.clone().or_else(|| of_environment(&environment.namespace));
-        Ok(Self { address, chosen, namespace: namespace.unwrap_or_else(|| "default".to_owned()), clock })
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let actor = Actor::new(global.actor.as_deref(), environment);
+        Ok(Self { address, chosen, namespace, actor, clock })
     }
 
     /// A rollout's full name. Two namespaces, one in the name and another by `-n`, are a mistake better not acted upon.
@@ -66,14 +73,30 @@ impl Session {
         }
     }
 
+    fn address(&self) -> Result<&Address, Failure> {
+        self.address.as_ref().map_err(|error| Failure::Usage(error.clone()))
+    }
+
     async fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(&self.address).await
+        Connection::open(self.address()?, &self.actor).await
+    }
+}
+
+impl Verb {
+    /// How the verb ends when the server refuses, or something else fails.
+    pub(super) fn failed(&self) -> Exit {
+        match self {
+            Self::Diff(_) | Self::Lint(_) => Exit::Unfound,
+            _ => Exit::Failed,
+        }
     }
 }
 
 /// Does what the command line says.
-pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<(), Failure> {
-    match verb {
+pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<Exit, Failure> {
+    let done = match verb {
+        Verb::Diff(arguments) => return diff::diff(session, out, &arguments).await,
+        Verb::Lint(arguments) => return lint::lint(session, out, &arguments),
         Verb::Apply(arguments) => apply::apply(session, out, &arguments).await,
         Verb::Create(arguments) => apply::create(session, out, &arguments).await,
         Verb::List(arguments) => read::list(session, out, &arguments).await,
@@ -81,6 +104,9 @@ pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<(), 
             watch::watch(session, out, &arguments).await
         }
         Verb::Get(arguments) => read::get(session, out, &arguments).await,
+        Verb::Wait(arguments) => watch::wait(session, out, &arguments).await,
+        Verb::History(arguments) => history::history(session, out, &arguments).await,
+        Verb::Activity(arguments) => history::activity(session, out, &arguments).await,
         Verb::Set(SetVerb::Image(arguments)) => change::set_image(session, out, arguments).await,
         Verb::Scale(arguments) => change::scale(session, out, &arguments).await,
         Verb::Promote(arguments) => steer::promote(session, out, &arguments).await,
@@ -89,53 +115,12 @@ pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<(), 
         Verb::Abort(arguments) => steer::abort(session, out, &arguments).await,
         Verb::Retry(arguments) => steer::retry(session, out, &arguments).await,
         Verb::Undo(arguments) => change::undo(session, out, &arguments).await,
+        Verb::Restart(arguments) => change::restart(session, out, &arguments).await,
         Verb::Delete(arguments) => change::delete(session, out, &arguments).await,
+        Verb::Completion { shell } => completion::completion(out, shell),
         Verb::Version(arguments) => version::version(session, out, &arguments).await,
-    }
-}
-
-/// What every mutation of a rollout answers.
-struct Answer {
-    rollout: Option<v1::Rollout>,
-    warnings: Vec<v1::Warning>,
-}
-
-macro_rules! answers {
-    ($($response:ident)*) => {
-        $(impl From<v1::$response> for Answer {
-            fn from(v1::$response { rollout, warnings, .. }: v1::$response) -> Self {
-                Self { rollout, warnings }
-            }
-        })*
     };
-}
-
-answers! {
-    SetRolloutImageResponse ScaleRolloutResponse PromoteRolloutResponse PauseRolloutResponse ResumeRolloutResponse
-    AbortRolloutResponse RetryRolloutResponse RollbackRolloutResponse
-}
-
-/// Prints what became of a rollout: `rollout.argoproj.io/web paused`, or the rollout itself.
-fn print(session: &Session, out: &Out, print: Print, answer: Answer, done: &str) -> Result<(), Failure> {
-    warn(out, &answer.warnings);
-    let rollout = answer.rollout.ok_or_else(|| Failure::Encoding("it holds no rollout".to_owned()))?;
-    match print.output {
-        None => out.lines([format!("{} {done}", kubernetes_name(&rollout.name))]),
-        Some(Format::Name) => out.lines([kubernetes_name(&rollout.name)]),
-        Some(Format::Wide) => {
-            out.lines(table::rollouts(&[rollout], session.clock.now(), Namespaces::Hidden, Detail::Wide))
-        }
-        Some(Format::Json) => out.lines([json::pretty(&json::value(&rollout)?)]),
-        Some(Format::Yaml) => out.lines([json::yaml(&json::value(&rollout)?)?]),
-    }
-}
-
-/// Says what the server wants the caller to know.
-fn warn(out: &Out, warnings: &[v1::Warning]) {
-    for warning in warnings {
-        let place = if warning.field.is_empty() { String::new() } else { format!("{}: ", warning.field) };
-        out.note(&words::one_line(&format!("warning: {place}{}", warning.description)));
-    }
+    done.map(|()| Exit::Done)
 }
 
 /// `rollout.argoproj.io/web`, by which kubectl knows it.

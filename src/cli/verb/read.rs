@@ -2,7 +2,7 @@
 //!
 //! `get` draws the tree; as data, it is the rollout whole, with its pod template. [`super::watch`] goes on showing it.
 
-use super::{Session, kubernetes_name};
+use super::{Session, kubernetes_name, page};
 use crate::cli::args::{Format, GetArgs, ListArgs};
 use crate::cli::connect::Connection;
 use crate::cli::failure::{Failure, Subject};
@@ -65,17 +65,24 @@ pub(super) async fn list(session: &Session, out: &Out, arguments: &ListArgs) -> 
     let is_data = matches!(arguments.print.output, Some(Format::Json | Format::Yaml));
     let request = v1::ListRolloutsRequest {
         parent: format!("namespaces/{namespace}"),
-        page_size: arguments.page_size,
+        page_size: arguments.page.size,
         label_selector: arguments.selector.clone(),
+        filter: arguments.filter.clone(),
         view: if is_data { v1::View::Full } else { v1::View::Basic }.into(),
         ..v1::ListRolloutsRequest::default()
     };
-    let rollouts = all_pages(&session.connect().await?, request).await?;
+    let connection = session.connect().await?;
+    let rollouts = page::all(usize::MAX, async |page_token| {
+        let request = v1::ListRolloutsRequest { page_token, ..request.clone() };
+        let page = connection.ask(Subject::Server, connection.rollouts().list_rollouts(request)).await?;
+        Ok((page.rollouts, page.next_page_token))
+    })
+    .await?;
     let namespaces = if arguments.all_namespaces { Namespaces::Shown } else { Namespaces::Hidden };
     let table = |detail| table::rollouts(&rollouts, session.clock.now(), namespaces, detail);
     match arguments.print.output {
-        Some(Format::Json) => out.lines([json::pretty(&data(&rollouts)?)]),
-        Some(Format::Yaml) => out.lines([json::yaml(&data(&rollouts)?)?]),
+        Some(Format::Json) => out.lines([json::pretty(&json::list("rollouts", &rollouts)?)]),
+        Some(Format::Yaml) => out.lines([json::yaml(&json::list("rollouts", &rollouts)?)?]),
         Some(Format::Name) => out.lines(rollouts.iter().map(|rollout| kubernetes_name(&rollout.name))),
         _ if rollouts.is_empty() => {
             match namespace {
@@ -86,31 +93,5 @@ pub(super) async fn list(session: &Session, out: &Out, arguments: &ListArgs) -> 
         }
         Some(Format::Wide) => out.lines(table(Detail::Wide)),
         None => out.lines(table(Detail::Normal)),
-    }
-}
-
-/// ListRolloutsResponse with all pages in one; an empty list is said, other than in the mapping, since scripts iterate over it.
-fn data(rollouts: &[v1::Rollout]) -> Result<serde_json::Value, Failure> {
-    let rollouts = rollouts.iter().map(json::value).collect::<Result<Vec<_>, _>>()?;
-    Ok(serde_json::json!({ "rollouts": rollouts }))
-}
-
-async fn all_pages(
-    connection: &Connection,
-    mut request: v1::ListRolloutsRequest,
-) -> Result<Vec<v1::Rollout>, Failure> {
-    let mut rollouts = Vec::new();
-    loop {
-        let page =
-            connection.ask(Subject::Server, connection.rollouts().list_rollouts(request.clone())).await?;
-        rollouts.extend(page.rollouts);
-        if page.next_page_token.is_empty() {
-            return Ok(rollouts);
-        }
-        // Would never end.
-        if page.next_page_token == request.page_token {
-            return Err(Failure::Encoding("a page's next page is itself".to_owned()));
-        }
-        request.page_token = page.next_page_token;
     }
 }

@@ -1,8 +1,9 @@
 //! `promote`, `pause`, `resume`, `abort` and `retry`: what moves and holds an update.
 
-use super::{Answer, Session, print, read, suffix};
+use super::answer::{Hope, Mutation};
+use super::{Session, read};
 use crate::cli::args::{PlainArgs, PromoteArgs};
-use crate::cli::failure::{Failure, Subject};
+use crate::cli::failure::Failure;
 use crate::cli::output::Out;
 use crate::cli::{tree, words};
 use crate::pb::v1;
@@ -10,15 +11,17 @@ use v1::promote_rollout_request::{From as Seen, Target};
 
 /// `promote`: says what it saw, and sends it along, so that it moves on from there and from nowhere else.
 pub(super) async fn promote(session: &Session, out: &Out, arguments: &PromoteArgs) -> Result<(), Failure> {
-    let name = session.name(&arguments.name)?;
+    let guards = &arguments.guards;
+    let mutation = Mutation::new(session, out, &arguments.name, guards, arguments.print)?;
+    let name = &mutation.name;
     let connection = session.connect().await?;
-    let seen = read::tree(&connection, &name).await?;
+    let seen = read::tree(&connection, name).await?;
     let status = seen.rollout.as_ref().and_then(|rollout| rollout.status.clone()).unwrap_or_default();
-    observed(&name, &status)?;
+    observed(name, &status)?;
     let step = tree::step(&seen).map(|step| format!(", from step {step}")).unwrap_or_default();
     out.note(&format!(
         "promoting {}, revision {} ({}){step}",
-        words::path(&name),
+        words::path(name),
         status.revision,
         status.current_pod_hash
     ));
@@ -27,7 +30,6 @@ pub(super) async fn promote(session: &Session, out: &Out, arguments: &PromoteArg
         None if arguments.full => Target::Full(()),
         None => Target::Next(()),
     };
-    let guards = &arguments.guards;
     let request = v1::PromoteRolloutRequest {
         name: name.clone(),
         from: Some(Seen {
@@ -38,16 +40,14 @@ pub(super) async fn promote(session: &Session, out: &Out, arguments: &PromoteArg
         etag: guards.etag.etag.clone(),
         request_id: guards.request.id(),
         validate_only: guards.dry.validate_only(),
-        wait: None,
+        wait: mutation.wait(),
     };
-    let answer =
-        connection.ask(Subject::Rollout(&name), connection.rollouts().promote_rollout(request)).await?;
-    let how = match target {
+    let done = match target {
         Target::Next(()) => "promoted".to_owned(),
         Target::Full(()) => "promoted to the end".to_owned(),
         Target::ToStepIndex(index) => format!("promoted to step {index}"),
     };
-    print(session, out, arguments.print, answer.into(), &format!("{how}{}", suffix(&guards.dry)))
+    mutation.finish(&connection, connection.rollouts().promote_rollout(request), &done).await
 }
 
 /// What nobody looked at yet has no hash that could be said.
@@ -61,25 +61,25 @@ pub(super) fn observed(name: &str, status: &v1::RolloutStatus) -> Result<(), Fai
     })
 }
 
-/// Declares a verb that needs the rollout only: its name, the method and its request, and the word for it done.
+/// Declares a verb that needs the rollout only: its name, the method and its request, the word for it done, and where a wait for
+/// the rollout may end.
 macro_rules! plain {
-    ($($(#[$doc:meta])* $verb:ident = $method:ident($request:ident), $done:literal;)*) => {
+    ($($(#[$doc:meta])* $verb:ident = $method:ident($request:ident), $done:literal, $hope:ident;)*) => {
         $(
             $(#[$doc])*
             pub(super) async fn $verb(session: &Session, out: &Out, arguments: &PlainArgs) -> Result<(), Failure> {
-                let name = session.name(&arguments.name)?;
                 let guards = &arguments.guards;
+                let mutation =
+                    Mutation::new(session, out, &arguments.name, guards, arguments.print)?.hoping(Hope::$hope);
                 let request = v1::$request {
-                    name: name.clone(),
+                    name: mutation.name.clone(),
                     etag: guards.etag.etag.clone(),
                     request_id: guards.request.id(),
                     validate_only: guards.dry.validate_only(),
-                    wait: None,
+                    wait: mutation.wait(),
                 };
                 let connection = session.connect().await?;
-                let answer = connection.ask(Subject::Rollout(&name), connection.rollouts().$method(request)).await?;
-                let done = format!(concat!($done, "{}"), suffix(&guards.dry));
-                print(session, out, arguments.print, Answer::from(answer), &done)
+                mutation.finish(&connection, connection.rollouts().$method(request), $done).await
             }
         )*
     };
@@ -87,11 +87,11 @@ macro_rules! plain {
 
 plain! {
     /// `pause`.
-    pause = pause_rollout(PauseRolloutRequest), "paused";
+    pause = pause_rollout(PauseRolloutRequest), "paused", Well;
     /// `resume`.
-    resume = resume_rollout(ResumeRolloutRequest), "resumed";
+    resume = resume_rollout(ResumeRolloutRequest), "resumed", Well;
     /// `abort`.
-    abort = abort_rollout(AbortRolloutRequest), "aborted";
+    abort = abort_rollout(AbortRolloutRequest), "aborted", Aborted;
     /// `retry`.
-    retry = retry_rollout(RetryRolloutRequest), "retried";
+    retry = retry_rollout(RetryRolloutRequest), "retried", Well;
 }

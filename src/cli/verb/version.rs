@@ -19,7 +19,10 @@ pub(super) async fn version(session: &Session, out: &Out, arguments: &VersionArg
     }
     let server = if arguments.client { None } else { Some(ask(session).await?) };
     let Some(form) = arguments.output else {
-        return out.lines(server.iter().flat_map(|server| lines(session, server)));
+        return match &server {
+            Some(server) => out.lines(lines(session, server)?),
+            None => Ok(()),
+        };
     };
     let mut all = json!({ "client": { "version": VERSION, "commit": COMMIT } });
     if let Some(server) = &server {
@@ -36,7 +39,8 @@ async fn ask(session: &Session) -> Result<v1::GetServerInfoResponse, Failure> {
     connection.ask(Subject::Server, connection.server().get_server_info(v1::GetServerInfoRequest {})).await
 }
 
-fn lines(session: &Session, server: &v1::GetServerInfoResponse) -> Vec<String> {
+fn lines(session: &Session, server: &v1::GetServerInfoResponse) -> Result<Vec<String>, Failure> {
+    let address = session.address()?;
     let leader = match &server.leader {
         None => "nobody".to_owned(),
         Some(leader) => {
@@ -47,13 +51,13 @@ fn lines(session: &Session, server: &v1::GetServerInfoResponse) -> Vec<String> {
     };
     let of_instance = [("instance", &server.instance_id), ("namespace", &server.namespace)];
     let mut lines = vec![
-        format!("server: rolloutd {} at {}", named(&server.version, &server.commit), session.address),
+        format!("server: rolloutd {} at {address}", named(&server.version, &server.commit)),
         format!("cluster: Kubernetes {} at {}", server.kubernetes_version, server.cluster),
         format!("leader: {leader}"),
     ];
     let given = of_instance.iter().filter(|(_, value)| !value.is_empty());
     lines.extend(given.map(|(label, value)| format!("{label}: {value}")));
-    lines.iter().map(|line| words::one_line(line)).collect()
+    Ok(lines.iter().map(|line| words::one_line(line)).collect())
 }
 
 fn named(version: &str, commit: &str) -> String {

@@ -1,4 +1,4 @@
-//! `get -w`: a rollout as it changes, until interrupted, or until it is what `--until` says.
+//! `get -w` and `wait`: a rollout as it changes, until interrupted, or until it is what `--until` or `--for` says.
 //!
 //! A stream that breaks is opened again, since each of its messages is the whole tree.
 
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::Session;
-use crate::cli::args::{Format, GetArgs, Until};
+use super::answer::held;
+use super::{Session, kubernetes_name};
+use crate::cli::args::{Format, GetArgs, Until, WaitArgs};
 use crate::cli::connect::{Connection, bounded};
 use crate::cli::failure::{Failure, Subject};
 use crate::cli::live::Screen;
@@ -44,18 +45,31 @@ pub(super) async fn watch(session: &Session, out: &Out, arguments: &GetArgs) -> 
     let connection = session.connect().await?;
     let mut watch =
         Watch { connection, name, clock: &session.clock, out, view, until: arguments.until, seen: None };
-    let Some(until) = arguments.until else { return watch.follow().await };
-    // Negative ones were refused.
-    let limit = Duration::try_from(arguments.timeout).unwrap_or_default();
-    tokio::select! {
-        followed = watch.follow() => followed,
-        () = real_sleep(limit) => Err(watch.out_of_time(until, limit)),
+    match arguments.until {
+        Some(until) => watch.wait(until, held(arguments.timeout)).await,
+        None => watch.follow().await,
     }
+}
+
+/// `wait`: says how it ended on standard output, and what happens meanwhile to somebody who sits at a terminal.
+pub(super) async fn wait(session: &Session, out: &Out, arguments: &WaitArgs) -> Result<(), Failure> {
+    let view = match out.progress() {
+        Some(screen) => View::People(screen, Detail::Normal),
+        None => View::Nobody,
+    };
+    let name = session.name(&arguments.name)?;
+    let connection = session.connect().await?;
+    let until = Some(arguments.until);
+    let mut watch = Watch { connection, name, clock: &session.clock, out, view, until, seen: None };
+    watch.wait(arguments.until, held(arguments.timeout)).await?;
+    out.lines([format!("{} is {}", kubernetes_name(&watch.name), words::standing(&watch.status()))])
 }
 
 /// How it is shown.
 enum View {
-    People(Screen<std::io::Stdout>, Detail),
+    /// Not at all.
+    Nobody,
+    People(Screen<Box<dyn std::io::Write>>, Detail),
     /// A line for each tree.
     Json,
     /// A document for each tree.
@@ -74,6 +88,14 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Shows what comes until the wait is over, or its time.
+    async fn wait(&mut self, until: Until, limit: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            followed = self.follow() => followed,
+            () = real_sleep(limit) => Err(self.out_of_time(until, limit)),
+        }
+    }
+
     /// Shows what comes, over broken streams.
     async fn follow(&mut self) -> Result<(), Failure> {
         let mut attempts = 0;
@@ -122,6 +144,7 @@ impl Watch<'_> {
     fn show(&mut self) -> Result<(), Failure> {
         let Some(tree) = &self.seen else { return Ok(()) };
         match &mut self.view {
+            View::Nobody => Ok(()),
             View::People(screen, detail) => {
                 let frame = tree::render(tree, self.clock.now(), screen.style(*detail));
                 screen.show(&frame, &tree::summary(tree)).map_err(Failure::Output)

@@ -1,21 +1,14 @@
 //! Which object a document is about: its kind, namespace and name.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::document::Document;
-use crate::api::cluster::Target;
-use crate::api::convert::Fault;
-use crate::api::error::Error;
-use crate::api::kind::{APPLIED, Kind, NAMESPACE, Scope};
-use crate::api::name;
-use crate::api::ticket;
-use crate::pb::v1;
+use super::kind::{KINDS, Kind, NAMESPACE, Scope};
+use super::{Fault, name};
 
 /// A document with the object that it is about.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Item {
+pub struct Item {
     /// The document.
     pub document: Document,
     /// The kind.
@@ -29,48 +22,33 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// The object in the cluster.
-    pub(super) fn target(&self) -> Target<'_> {
-        Target { kind: self.kind, namespace: &self.namespace, name: &self.name }
-    }
-
-    /// The object in an answer.
-    pub(super) fn reference(&self) -> v1::ObjectReference {
-        v1::ObjectReference {
-            api_version: self.kind.api_version(),
-            kind: self.kind.kind.to_owned(),
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
-    }
-
     /// Whether this is a namespace of that name.
-    pub(super) fn is_namespace(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn is_namespace(&self, name: &str) -> bool {
         *self.kind == NAMESPACE && self.name == name
     }
 }
 
+/// What the documents of a manifest are about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Items {
+    /// The objects that were found, in order.
+    pub items: Vec<Item>,
+    /// Why others were not.
+    pub faults: Vec<Fault>,
+}
+
 /// Finds the objects of all documents. Documents that name no namespace go to `namespace`.
-pub(super) fn find(documents: Vec<Document>, namespace: &str) -> Result<Vec<Item>, Error> {
-    let mut items = Vec::new();
-    let mut faults = Vec::new();
-    let mut seen = BTreeSet::new();
+#[must_use]
+pub fn find(documents: Vec<Document>, namespace: &str) -> Items {
+    let mut found = Items::default();
     for document in documents {
         match item(document, namespace) {
-            Ok(item) => {
-                if !seen.insert((item.kind.kind, item.namespace.clone(), item.name.clone())) {
-                    let field = item.document.at("metadata.name");
-                    faults.push(Fault::new(
-                        field,
-                        format!("{} {:?} is in the manifest twice", item.kind.kind, item.name),
-                    ));
-                }
-                items.push(item);
-            }
-            Err(found) => faults.extend(found),
+            Ok(item) => found.items.push(item),
+            Err(faults) => found.faults.extend(faults),
         }
     }
-    if faults.is_empty() { Ok(items) } else { Err(Error::invalid(faults)) }
+    found
 }
 
 fn item(document: Document, default_namespace: &str) -> Result<Item, Vec<Fault>> {
@@ -114,7 +92,6 @@ fn item(document: Document, default_namespace: &str) -> Result<Item, Vec<Fault>>
         return Err(faults);
     }
     let mut manifest = Value::Object(document.object.clone());
-    ticket::strip(&mut manifest);
     if kind.scope == Scope::Namespaced {
         manifest["metadata"]["namespace"] = json!(namespace);
     }
@@ -127,8 +104,8 @@ fn kind(document: &Document) -> Result<&'static Kind, Fault> {
     if kind.is_empty() {
         return Err(Fault::new(document.at("kind"), "is required"));
     }
-    let Some(known) = APPLIED.iter().find(|known| known.kind == kind) else {
-        let kinds: Vec<&str> = APPLIED.iter().map(|known| known.kind).collect();
+    let Some(known) = KINDS.iter().find(|known| known.kind == kind) else {
+        let kinds: Vec<&str> = KINDS.iter().map(|known| known.kind).collect();
         return Err(Fault::new(
             document.at("kind"),
             format!("{kind:?} is not applied by this server; it applies {}", kinds.join(", ")),
@@ -141,23 +118,47 @@ fn kind(document: &Document) -> Result<&'static Kind, Fault> {
     Ok(known)
 }
 
+/// Whether a document is of a kind that others look after.
+#[must_use]
+pub fn is_foreign(document: &Document) -> bool {
+    let text = |field: &str| document.object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("kind");
+    // A core kind has no group, and neither has a version that was mistaken for one.
+    let group = text("apiVersion").split_once('/').map(|(group, _)| group);
+    let is_known = |known: &Kind| known.kind == kind && group.is_none_or(|group| group == known.group);
+    !kind.is_empty() && !KINDS.iter().any(is_known)
+}
+
+/// A value without the nulls of its objects. kubectl drops them from what it creates, and from lists: nothing is removed by them
+/// there.
+#[must_use]
+pub fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        Value::Object(fields) => {
+            let filled = fields.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(filled.map(|(key, value)| (key.clone(), without_nulls(value))).collect())
+        }
+        scalar => scalar.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::apply::document;
+    use crate::manifest::document;
 
-    fn found(yaml: &str) -> Result<Vec<Item>, Error> {
-        find(document::read(yaml).unwrap(), "shop")
+    fn found(yaml: &str) -> Items {
+        find(document::read(yaml).unwrap().objects, "shop")
     }
 
     #[test]
     fn a_document_goes_where_it_says_or_else_to_the_parent() {
-        let items = found(
+        let Items { items, faults } = found(
             "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: web}}\n---\n\
              {apiVersion: v1, kind: Service, metadata: {name: web, namespace: other}}\n---\n\
              {apiVersion: v1, kind: Namespace, metadata: {name: other, namespace: ignored}}\n",
-        )
-        .unwrap();
+        );
         let names: Vec<_> =
             items.iter().map(|item| (item.kind.kind, &*item.namespace, &*item.name)).collect();
         assert_eq!(
@@ -165,20 +166,37 @@ mod tests {
             [("Rollout", "shop", "web"), ("Service", "other", "web"), ("Namespace", "", "other")]
         );
         assert_eq!(items[0].manifest["metadata"]["namespace"], "shop");
+        assert_eq!(faults, []);
+    }
+
+    #[test]
+    fn kinds_of_other_groups_and_unknown_kinds_are_foreign_but_a_wrong_version_is_not() {
+        for (api_version, kind, expected) in [
+            ("argoproj.io/v1alpha1", "Rollout", false),
+            ("argoproj.io/v1", "Rollout", false),
+            ("v1", "Rollout", false),
+            ("", "Rollout", false),
+            ("rollouts.kruise.io/v1beta1", "Rollout", true),
+            ("v1", "Service", false),
+            ("serving.knative.dev/v1", "Service", true),
+            ("apps/v1", "Deployment", true),
+            ("v1", "", false),
+        ] {
+            let yaml = format!("{{apiVersion: {api_version:?}, kind: {kind:?}}}");
+            let documents = document::read(&yaml).unwrap();
+            assert_eq!(is_foreign(&documents.objects[0]), expected, "{yaml}");
+        }
     }
 
     #[test]
     fn what_is_wrong_is_named_for_every_document_at_once() {
-        let error = found(
+        let Items { items, faults } = found(
             "{kind: Rollout, metadata: {name: web}}\n---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}}\n---\n\
              {apiVersion: v1, kind: Service, metadata: {}}\n---\n{apiVersion: v1, kind: Service, metadata: {name: A_b, namespace: 7}}\n---\n\
              {apiVersion: argoproj.io/v1, kind: Rollout, metadata: {name: web}}\n---\n{metadata: {name: x}}",
-        )
-        .unwrap_err();
-        let status = tonic::Status::from(error);
-        let details = tonic_types::StatusExt::get_details_bad_request(&status).unwrap();
-        let fields: Vec<&str> =
-            details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
+        );
+        assert_eq!(items, []);
+        let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(
             fields,
             [
@@ -191,13 +209,7 @@ mod tests {
                 "[5].kind"
             ]
         );
-        let unknown = &details.field_violations[1].description;
+        let unknown = &faults[1].description;
         assert!(unknown.contains("Rollout, AnalysisRun, AnalysisTemplate"), "{unknown}");
-    }
-
-    #[test]
-    fn the_same_object_twice_is_a_mistake() {
-        let service = "{apiVersion: v1, kind: Service, metadata: {name: web}}";
-        assert!(found(&format!("{service}\n---\n{service}")).unwrap_err().message().contains("twice"));
     }
 }

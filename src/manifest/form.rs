@@ -7,9 +7,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::target::Item;
-use crate::api::convert::Fault;
-use crate::api::kind::ROLLOUT;
+use super::kind::ROLLOUT;
+use super::{Fault, Item};
 use crate::crd;
 use crate::hash::go_types::{GoType, GoTypes};
 use crate::pb::v1;
@@ -23,15 +22,16 @@ const ALIKE: f64 = 0.8;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Findings {
+pub struct Findings {
     /// Values of the wrong type.
     pub faults: Vec<Fault>,
     /// Unknown fields.
     pub warnings: Vec<v1::Warning>,
 }
 
-/// Looks through a manifest.
-pub(super) fn lint(item: &Item) -> Findings {
+/// Looks at the form of an object.
+#[must_use]
+pub fn check(item: &Item) -> Findings {
     let mut lint = Lint { item, findings: Findings::default() };
     let object = &item.document.object;
     let top = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -39,15 +39,19 @@ pub(super) fn lint(item: &Item) -> Findings {
     if let Some(metadata) = object.get("metadata") {
         lint.structural(metadata, &METADATA, &Path::root("metadata"));
     }
-    if *item.kind == ROLLOUT {
+    if item.kind.group == crd::GROUP {
+        // Of the other kinds no more is known.
+        let schema = if *item.kind == ROLLOUT { &*SPEC } else { &json!({ "type": "object" }) };
         match object.get("spec") {
-            Some(spec) => lint.structural(spec, &SPEC, &Path::root("spec")),
-            None => lint.fault(&Path::root("spec"), "is required"),
+            Some(spec) if !spec.is_null() => lint.structural(spec, schema, &Path::root("spec")),
+            _ => lint.fault(&Path::root("spec"), "is required"),
         }
-        if let Some(template) = object.get("spec").and_then(|spec| spec.get("template")) {
-            let types = GoTypes::get();
-            lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
-        }
+    }
+    if *item.kind == ROLLOUT
+        && let Some(template) = object.get("spec").and_then(|spec| spec.get("template"))
+    {
+        let types = GoTypes::get();
+        lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
     }
     lint.findings
 }
@@ -259,14 +263,13 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::apply::{document, target};
+    use crate::manifest::{document, item};
 
     fn findings(spec: &str) -> Findings {
         let yaml = format!(
             "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {{ name: web }}\nspec: {spec}"
         );
-        let items = target::find(document::read(&yaml).unwrap(), "shop").unwrap();
-        lint(&items[0])
+        check(&item::find(document::read(&yaml).unwrap().objects, "shop").items[0])
     }
 
     #[test]
@@ -338,6 +341,23 @@ mod tests {
             ),
         ] {
             assert_eq!(findings(spec).faults, [Fault::new(field, description)], "{spec}");
+        }
+    }
+
+    #[test]
+    fn every_argo_kind_has_a_spec_that_is_an_object() {
+        for kind in ["Rollout", "AnalysisTemplate", "ClusterAnalysisTemplate", "AnalysisRun", "Experiment"] {
+            for (spec, description) in [
+                ("", "is required"),
+                ("spec: ~", "is required"),
+                ("spec: [1]", "must be an object, not a list"),
+            ] {
+                let yaml = format!(
+                    "apiVersion: argoproj.io/v1alpha1\nkind: {kind}\nmetadata: {{ name: web }}\n{spec}"
+                );
+                let found = item::find(document::read(&yaml).unwrap().objects, "shop");
+                assert_eq!(check(&found.items[0]).faults, [Fault::new("[0].spec", description)], "{yaml}");
+            }
         }
     }
 

@@ -5,18 +5,14 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::api::convert::Fault;
-use crate::api::error::Error;
-
-/// How many objects one request may apply: each costs three requests to the cluster.
-const MOST_OBJECTS: usize = 200;
+use super::{Fault, Location};
 
 /// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 128).
 const DEEPEST: usize = 64;
 
 /// An object of a manifest.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Document {
+pub struct Document {
     /// Which document it is, or belongs to, 0-based; empty documents do not count.
     pub index: usize,
     /// Where it is, as field violations begin: `[1]`, or `[1].items[0]` within a list.
@@ -27,7 +23,8 @@ pub(super) struct Document {
 
 impl Document {
     /// The path of a field of the object in the manifest.
-    pub(super) fn at(&self, field: &str) -> String {
+    #[must_use]
+    pub fn at(&self, field: &str) -> String {
         match field {
             "" => self.place.clone(),
             field => format!("{}.{field}", self.place),
@@ -35,28 +32,65 @@ impl Document {
     }
 }
 
-/// Reads a manifest.
-pub(super) fn read(manifest: &str) -> Result<Vec<Document>, Error> {
-    let values = parse(manifest)?;
-    let mut documents = Vec::new();
-    let mut faults = Vec::new();
-    for (index, value) in values.into_iter().enumerate() {
-        unfold(index, format!("[{index}]"), value, &mut documents, &mut faults);
-    }
-    if !faults.is_empty() {
-        return Err(Error::invalid(faults));
-    }
-    match documents.len() {
-        0 => Err(Error::field("manifest", "holds no object")),
-        count if count > MOST_OBJECTS => Err(Error::field(
-            "manifest",
-            format!("holds {count} objects; at most {MOST_OBJECTS} are applied at once"),
-        )),
-        _ => Ok(documents),
+/// How many objects one request may apply: each costs three requests to the cluster.
+pub const MOST_OBJECTS: usize = 200;
+
+/// What a manifest holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Documents {
+    /// The objects, in order.
+    pub objects: Vec<Document>,
+    /// What stands where an object belongs and is none.
+    pub faults: Vec<Fault>,
+}
+
+impl Documents {
+    /// The same, told of as parts of a file: `web.yaml[1]`.
+    #[must_use]
+    pub fn of_file(mut self, file: &str) -> Self {
+        for place in self.objects.iter_mut().map(|object| &mut object.place) {
+            place.insert_str(0, file);
+        }
+        for field in self.faults.iter_mut().map(|fault| &mut fault.field) {
+            field.insert_str(0, file);
+        }
+        self
     }
 }
 
-fn parse(manifest: &str) -> Result<Vec<Value>, Error> {
+/// A document that is not YAML; those behind it are not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not YAML: {why}")]
+pub struct Malformed {
+    /// Which document, 0-based.
+    pub index: usize,
+    /// Why; ends with line and column, where they are known.
+    pub why: String,
+    /// Where reading stopped.
+    pub location: Option<Location>,
+}
+
+impl Malformed {
+    /// The document's place, as field violations begin.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("[{}]", self.index)
+    }
+}
+
+/// Reads a manifest.
+///
+/// # Errors
+/// The first document that is not YAML.
+pub fn read(manifest: &str) -> Result<Documents, Malformed> {
+    let mut documents = Documents::default();
+    for (index, value) in parse(manifest)?.into_iter().enumerate() {
+        unfold(index, format!("[{index}]"), value, &mut documents);
+    }
+    Ok(documents)
+}
+
+fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
     // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not.
     if manifest.trim_start().starts_with(['{', '[']) {
         let json = serde_json::Deserializer::from_str(manifest).into_iter::<Value>();
@@ -64,14 +98,9 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Error> {
             return Ok(values.into_iter().map(whole_numbers).collect());
         }
     }
-    let options = serde_saphyr::options! {
-        // 0644 is 420, as for kubectl: modes of volumes are written so.
-        legacy_octal_numbers: true,
-        budget: serde_saphyr::budget! { max_depth: DEEPEST },
-    };
     let mut reader = manifest.as_bytes();
     let mut values = Vec::new();
-    for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options) {
+    for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options()) {
         match document {
             Ok(Value::Null) => {}
             Ok(value) => values.push(whole_numbers(value)),
@@ -81,17 +110,19 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Error> {
     Ok(values)
 }
 
-fn malformed(index: usize, error: &serde_saphyr::Error) -> Error {
-    let place = format!("[{index}]");
-    let why = error.without_snippet().to_string();
-    match error.location() {
-        // The message ends with line and column of its own accord; machines get them apart.
-        Some(location) => Error::field(place, format!("is not YAML: {why}"))
-            .with("document", index.to_string())
-            .with("line", location.line().to_string())
-            .with("column", location.column().to_string()),
-        None => Error::field(place, format!("is not YAML: {why}")).with("document", index.to_string()),
+/// How YAML is read.
+pub(super) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // 0644 is 420, as for kubectl: modes of volumes are written so.
+        legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
     }
+}
+
+fn malformed(index: usize, error: &serde_saphyr::Error) -> Malformed {
+    let location =
+        error.location().map(|location| Location { line: location.line(), column: location.column() });
+    Malformed { index, why: error.without_snippet().to_string(), location }
 }
 
 /// Turns `1.0` into `1`, as the way from YAML to Kubernetes does for kubectl.
@@ -116,22 +147,22 @@ fn whole(number: Number) -> Number {
 }
 
 /// An object is itself; a list is its items.
-fn unfold(index: usize, place: String, value: Value, documents: &mut Vec<Document>, faults: &mut Vec<Fault>) {
+fn unfold(index: usize, place: String, value: Value, documents: &mut Documents) {
     match value {
         Value::Object(mut object) if is_list(&object) => {
             let items = object.remove("items").unwrap_or_default();
             let Value::Array(items) = items else {
-                faults.push(Fault::new(format!("{place}.items"), "must be a list of objects"));
+                documents.faults.push(Fault::new(format!("{place}.items"), "must be a list of objects"));
                 return;
             };
             for (position, item) in items.into_iter().enumerate() {
-                unfold(index, format!("{place}.items[{position}]"), item, documents, faults);
+                unfold(index, format!("{place}.items[{position}]"), item, documents);
             }
         }
-        Value::Object(object) => documents.push(Document { index, place, object }),
+        Value::Object(object) => documents.objects.push(Document { index, place, object }),
         Value::Array(items) => {
             for (position, item) in items.into_iter().enumerate() {
-                unfold(index, format!("{place}[{position}]"), item, documents, faults);
+                unfold(index, format!("{place}[{position}]"), item, documents);
             }
         }
         other => {
@@ -140,7 +171,7 @@ fn unfold(index: usize, place: String, value: Value, documents: &mut Vec<Documen
                 Value::Number(_) => "a number",
                 _ => "a boolean",
             };
-            faults.push(Fault::new(place, format!("is {what} where an object belongs")));
+            documents.faults.push(Fault::new(place, format!("is {what} where an object belongs")));
         }
     }
 }
@@ -155,11 +186,12 @@ fn is_list(object: &Map<String, Value>) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
-    use tonic_types::StatusExt as _;
 
     fn objects(manifest: &str) -> Vec<(String, Value)> {
-        read(manifest)
-            .unwrap()
+        let documents = read(manifest).unwrap();
+        assert_eq!(documents.faults, []);
+        documents
+            .objects
             .into_iter()
             .map(|document| (document.place, Value::Object(document.object)))
             .collect()
@@ -207,32 +239,39 @@ mod tests {
     }
 
     #[test]
-    fn malformed_yaml_is_refused_with_document_line_and_column() {
-        for (manifest, document, line, column) in [
-            ("kind: A\n---\nspec: [\n", "1", "3", "7"),
-            ("kind: A\n---\nspec: {x: 1\nkind: : :\n", "1", "4", "5"),
-            ("kind: A\nkind: B\n", "0", "2", "1"),
-            ("a: *nope\n", "0", "1", "4"),
-            ("{\"kind\": ]}", "0", "1", "10"),
+    fn malformed_yaml_is_told_with_document_line_and_column() {
+        for (manifest, index, line, column) in [
+            ("kind: A\n---\nspec: [\n", 1, 3, 7),
+            ("kind: A\n---\nspec: {x: 1\nkind: : :\n", 1, 4, 5),
+            ("kind: A\nkind: B\n", 0, 2, 1),
+            ("a: *nope\n", 0, 1, 4),
+            ("{\"kind\": ]}", 0, 1, 1),
         ] {
-            let status = tonic::Status::from(read(manifest).unwrap_err());
-            assert_eq!(status.code(), tonic::Code::InvalidArgument);
-            let metadata = status.get_details_error_info().unwrap().metadata;
-            let at = |key: &str| metadata[key].as_str();
-            assert_eq!((at("document"), at("line")), (document, line), "{manifest}: {}", status.message());
-            assert!(at("column").parse::<u64>().is_ok(), "{manifest}: column {column} or near it");
+            let malformed = read(manifest).unwrap_err();
+            let location = malformed.location.unwrap();
+            assert_eq!((malformed.index, location), (index, Location { line, column }), "{malformed}");
         }
     }
 
     #[test]
-    fn what_holds_no_object_is_refused() {
-        for manifest in
-            ["", "# nothing\n", "---\n---\n", "just text", "- 1\n- 2", "kind: List\nitems: 7", "[]"]
-        {
-            assert!(read(manifest).is_err(), "{manifest}");
+    fn what_is_no_object_is_told_with_its_place() {
+        for (manifest, places) in [
+            ("just text", vec!["[0]"]),
+            ("- 1\n- 2", vec!["[0][0]", "[0][1]"]),
+            ("kind: A\n---\ntrue", vec!["[1]"]),
+            ("kind: List\nitems: 7", vec!["[0].items"]),
+            ("kind: List\nitems: [x]", vec!["[0].items[0]"]),
+        ] {
+            let faults = read(manifest).unwrap().faults;
+            assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), places);
         }
-        let many = "kind: A\n---\n".repeat(MOST_OBJECTS + 1);
-        assert!(read(&many).unwrap_err().message().contains("at most"));
+    }
+
+    #[test]
+    fn what_is_empty_holds_nothing() {
+        for manifest in ["", "# nothing\n", "---\n---\n", "[]", "kind: List\nitems: []"] {
+            assert_eq!(read(manifest).unwrap(), Documents::default(), "{manifest}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Manifests from files, directories and standard input.
 //!
-//! Only read here; the server parses them.
+//! Only read here; the server parses them, and [`super::lint`].
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::cli::failure::Failure;
+use super::failure::Failure;
 
 /// What a directory's files must end in to be taken for manifests, as kubectl has it.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];

@@ -1,0 +1,24 @@
+//! Whether an object follows the rules of its kind: those that the controller goes by.
+
+use serde_json::Value;
+
+use super::kind::ROLLOUT;
+use super::{Fault, Item};
+use crate::crd::Rollout;
+use crate::validate;
+
+/// Checks an object as it would be stored; faults carry the manifest's paths.
+#[must_use]
+pub fn check(item: &Item, object: &Value) -> Vec<Fault> {
+    if *item.kind != ROLLOUT {
+        return Vec::new();
+    }
+    let rollout = match Rollout::decode(object) {
+        Ok(rollout) => rollout,
+        Err(error) => return vec![Fault::new(item.document.at(&error.path), error.why)],
+    };
+    let fault = |violation: &validate::Violation| {
+        Fault::new(item.document.at(&violation.path.to_string()), violation.description())
+    };
+    validate::rollout(&rollout).iter().map(fault).collect()
+}
