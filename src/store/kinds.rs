@@ -24,8 +24,8 @@ pub struct RolloutRecord {
     metadata: ObjectMeta,
     /// The rollout without managed fields and last-applied manifest.
     pub decoded: Result<Arc<Rollout>, Arc<str>>,
-    /// Who wrote it last.
-    pub writers: Writers,
+    /// Who wrote it besides us; `None` where the API server does not keep that.
+    pub writers: Option<Writers>,
 }
 
 impl<'de> Deserialize<'de> for RolloutRecord {

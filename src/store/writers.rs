@@ -1,9 +1,12 @@
-//! Who wrote an object last, by its managedFields, which are not kept.
+//! Who wrote an object besides us, by its managedFields, which are not kept.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// The last writers of a rollout, as far as the API server keeps them.
+/// The name under which this program's writes stand in managedFields.
+pub const FIELD_MANAGER: &str = "rolloutd";
+
+/// The last writers of a rollout other than this program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writers {
     /// Of the spec.
@@ -12,33 +15,36 @@ pub struct Writers {
     pub status: Option<FieldManager>,
 }
 
-/// A field manager.
+/// A field manager, and when it wrote. Two versions of an object that have the same one were not written by it in between: times have
+/// whole seconds, but what it writes comes with a newer one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldManager {
     /// Its name, such as `kubectl-edit`.
     pub name: String,
     /// How it wrote: `Update` or `Apply`.
     pub operation: String,
+    /// When.
+    pub time: Option<Timestamp>,
 }
 
-/// The name under which this program's writes stand in managedFields.
-pub const FIELD_MANAGER: &str = "rolloutd";
-
 impl Writers {
-    /// The last writers by an object's managedFields.
-    pub(super) fn of(metadata: &Value) -> Self {
-        Self { spec: last(metadata, "f:spec"), status: last(metadata, "f:status") }
+    /// The last writers by an object's managedFields; `None` where the API server keeps none.
+    pub(super) fn of(metadata: &Value) -> Option<Self> {
+        let entries = metadata["managedFields"].as_array()?;
+        Some(Self { spec: last(entries, "f:spec"), status: last(entries, "f:status") })
     }
 }
 
-/// Times have whole seconds: of two in the same one, it is not us who wrote last, since others look at what we wrote.
-fn last(metadata: &Value, field: &str) -> Option<FieldManager> {
-    let entries =
-        metadata["managedFields"].as_array()?.iter().filter(|entry| !entry["fieldsV1"][field].is_null());
-    let time = |entry: &Value| entry["time"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    let newest = entries.max_by_key(|entry| (time(entry), entry["manager"] != FIELD_MANAGER))?;
-    let text = |field: &str| newest[field].as_str().unwrap_or_default().to_owned();
-    Some(FieldManager { name: text("manager"), operation: text("operation") })
+fn last(entries: &[Value], field: &str) -> Option<FieldManager> {
+    let managers = entries.iter().filter(|entry| !entry["fieldsV1"][field].is_null()).map(|entry| {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default();
+        FieldManager {
+            name: text("manager").to_owned(),
+            operation: text("operation").to_owned(),
+            time: text("time").parse().ok(),
+        }
+    });
+    managers.filter(|manager| manager.name != FIELD_MANAGER).max_by_key(|manager| manager.time)
 }
 
 #[cfg(test)]
@@ -47,22 +53,23 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_newest_writer_of_each_part_is_known() {
+    fn the_last_writer_of_each_part_is_known() {
         let entry = |manager: &str, part: &str, time: &str| json!({ "manager": manager, "operation": "Update", "fieldsV1": { part: {} }, "time": time });
         let metadata = json!({ "managedFields": [
             entry("kubectl-create", "f:spec", "2026-01-01T00:00:00Z"),
             entry("hpa", "f:spec", "2026-01-01T00:00:05Z"),
-            entry("rolloutd", "f:status", "2026-01-01T00:00:07Z"),
+            entry("rolloutd", "f:spec", "2026-01-01T00:00:06Z"),
             entry("kubectl-argo-rollouts", "f:status", "2026-01-01T00:00:07Z"),
+            entry("rolloutd", "f:status", "2026-01-01T00:00:07Z"),
             entry("labeller", "f:metadata", "2026-01-01T00:00:09Z"),
         ] });
         let name = |manager: Option<FieldManager>| manager.map(|manager| manager.name);
-        let Writers { spec, status } = Writers::of(&metadata);
+        let Writers { spec, status } = Writers::of(&metadata).unwrap();
         assert_eq!(
             (name(spec), name(status)),
             (Some("hpa".to_owned()), Some("kubectl-argo-rollouts".to_owned()))
         );
-        assert_eq!(Writers::of(&json!({})), Writers::default());
-        assert_eq!(Writers::of(&json!({ "managedFields": [7, {}] })), Writers::default());
+        assert_eq!(Writers::of(&json!({})), None);
+        assert_eq!(Writers::of(&json!({ "managedFields": [7, {}] })), Some(Writers::default()));
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::{Clock, real_sleep};
 use crate::crd::{Rollout, keys};
 use crate::store::activity::{About, Activities, Activity};
 use crate::store::history::{Change, Entry, Read};
-use crate::store::{FIELD_MANAGER, FieldManager, RolloutRecord, Store};
+use crate::store::{FieldManager, RolloutRecord, Store, Writers};
 
 /// How long callers of the API have to tell of what they did: longer than one request to the API server may take.
 const TELL_AFTER: Duration = Duration::from_secs(5);
@@ -109,24 +109,50 @@ fn deeds(change: &Change, clock: &Clock) -> Vec<Deed> {
         generation,
     };
     let mut deeds = Vec::new();
-    if before.is_none_or(|before| before.meta().generation != generation) {
-        let writer = after.writers.spec.as_ref();
-        if generation.is_some() && writer.is_none_or(|writer| writer.name != FIELD_MANAGER) {
-            let detail = match (before, before_rollout) {
-                (None, _) => "created".to_owned(),
-                (Some(_), Some(before)) => changed_fields(before, rollout),
-                (Some(_), None) => "mended".to_owned(),
-            };
-            deeds.push(deed("spec changed", writer, detail, generation));
+    if generation.is_some() && before.is_none_or(|before| before.meta().generation != generation) {
+        let writer = Writer::of(before, after, |writers| writers.spec.as_ref());
+        let detail = match (before, before_rollout) {
+            (None, _) => "created".to_owned(),
+            (Some(_), Some(before)) => changed_fields(before, rollout),
+            (Some(_), None) => "mended".to_owned(),
+        };
+        match writer {
+            Writer::Us => {}
+            Writer::Another(writer) => deeds.push(deed("spec changed", Some(writer), detail, generation)),
+            Writer::Unknown => deeds.push(deed("spec changed", None, detail, generation)),
         }
     }
-    if let (Some(before), Some(writer)) = (before_rollout, after.writers.status.as_ref())
-        && writer.name != FIELD_MANAGER
-        && let Some(verb) = verb(before, rollout)
+    if let (Some(before_rollout), Writer::Another(writer)) =
+        (before_rollout, Writer::of(before, after, |writers| writers.status.as_ref()))
+        && let Some(verb) = verb(before_rollout, rollout)
     {
         deeds.push(deed(verb, Some(writer), String::new(), None));
     }
     deeds
+}
+
+/// Who made one version of a rollout into the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer<'a> {
+    Us,
+    Another(&'a FieldManager),
+    /// The API server does not say.
+    Unknown,
+}
+
+impl<'a> Writer<'a> {
+    fn of(
+        before: Option<&Arc<RolloutRecord>>,
+        after: &'a RolloutRecord,
+        part: impl Fn(&Writers) -> Option<&FieldManager>,
+    ) -> Self {
+        let Some(writers) = &after.writers else { return Self::Unknown };
+        let last = before.and_then(|before| before.writers.as_ref()).and_then(&part);
+        match part(writers) {
+            Some(writer) if Some(writer) != last => Self::Another(writer),
+            _ => Self::Us,
+        }
+    }
 }
 
 /// The revision that it was about; 0 where the template changed, since which one that becomes is decided later.
@@ -172,17 +198,23 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(generation: i64, manager: &str, subresource: &str, change: &Value) -> Arc<RolloutRecord> {
-        let field = if subresource == "status" { "f:status" } else { "f:spec" };
+    /// A rollout that `manager` has just written to; `None`: we have.
+    fn record(generation: i64, manager: Option<(&str, &str)>, change: &Value) -> Arc<RolloutRecord> {
+        let entry = |manager: &str, subresource: &str, time: &str| {
+            let part = if subresource == "status" { "f:status" } else { "f:spec" };
+            json!({ "manager": manager, "operation": "Update", "subresource": subresource, "time": time, "fieldsV1": { part: {} } })
+        };
+        let mut managed = vec![
+            entry("rolloutd", "status", "2026-01-01T00:00:01Z"),
+            entry("kubectl-create", "", "2026-01-01T00:00:00Z"),
+            entry("kubectl-argo-rollouts", "status", "2026-01-01T00:00:01Z"),
+        ];
+        managed.extend(
+            manager.map(|(manager, subresource)| entry(manager, subresource, "2026-01-01T00:00:02Z")),
+        );
         let mut object = json!({
             "metadata": { "name": "web", "namespace": "shop", "uid": "u", "generation": generation, "resourceVersion": "1",
-                "annotations": { keys::REVISION: "3" },
-                "managedFields": [
-                    { "manager": "rolloutd", "operation": "Update", "subresource": "status", "time": "2026-01-01T00:00:00Z",
-                      "fieldsV1": { "f:status": {} } },
-                    { "manager": manager, "operation": "Update", "subresource": subresource, "time": "2026-01-01T00:00:00Z",
-                      "fieldsV1": { field: {} } },
-                ] },
+                "annotations": { keys::REVISION: "3" }, "managedFields": managed },
             "spec": { "replicas": 1, "template": { "a": 1 } },
             "status": { "currentStepIndex": 1, "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z" }] },
         });
@@ -202,46 +234,43 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_of_the_spec_are_told_with_their_generation() {
-        let before = || Some(record(1, "kubectl", "", &json!({})));
-        let scaled = record(2, "kubectl", "scale", &json!({ "spec": { "replicas": 5 } }));
+        let before = || Some(record(1, None, &json!({})));
+        let kubectl = Some(("kubectl", "scale"));
+        let scaled = record(2, kubectl, &json!({ "spec": { "replicas": 5 } }));
         assert_eq!(told(before(), &scaled), ["spec changed | kubectl (Update) | replicas | 3 | Some(2)"]);
-        let template = record(
-            2,
-            "argocd-controller",
-            "",
-            &json!({ "spec": { "template": { "a": 2 }, "paused": true } }),
-        );
+        let argo = Some(("argocd-controller", ""));
+        let template = record(2, argo, &json!({ "spec": { "template": { "a": 2 }, "paused": true } }));
         assert_eq!(
             told(before(), &template),
             ["spec changed | argocd-controller (Update) | paused, template | 0 | Some(2)"]
         );
         assert_eq!(told(None, &scaled), ["spec changed | kubectl (Update) | created | 0 | Some(2)"]);
-        let ours = record(2, "rolloutd", "", &json!({ "spec": { "replicas": 5 } }));
+        let ours = record(2, None, &json!({ "spec": { "replicas": 5 } }));
         assert_eq!(told(before(), &ours), Vec::<String>::new());
-        let labels = record(1, "kubectl", "", &json!({ "metadata": { "labels": { "a": "b" } } }));
+        let labels = record(1, kubectl, &json!({ "metadata": { "labels": { "a": "b" } } }));
         assert_eq!(told(before(), &labels), Vec::<String>::new());
+        let untracked =
+            record(2, None, &json!({ "metadata": { "managedFields": null }, "spec": { "replicas": 5 } }));
+        assert_eq!(told(before(), &untracked), ["spec changed |  | replicas | 3 | Some(2)"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_others_write_to_the_status_is_told_by_what_it_does() {
-        let kubectl =
-            |change: Value| record(1, "kubectl-argo-rollouts", "status", &json!({ "status": change }));
-        let before = || Some(kubectl(json!({})));
-        for (after, verb) in [
-            (kubectl(json!({ "abort": true })), "aborted"),
-            (kubectl(json!({ "pauseConditions": null })), "promoted"),
-            (kubectl(json!({ "currentStepIndex": 2 })), "promoted"),
-            (kubectl(json!({ "promoteFull": true })), "promoted"),
+        let plugin = Some(("kubectl-argo-rollouts", "status"));
+        let before = |change: Value| Some(record(1, None, &json!({ "status": change })));
+        let after = |manager, change: Value| record(1, manager, &json!({ "status": change }));
+        for (was, is, expected) in [
+            (json!({}), json!({ "abort": true }), "aborted"),
+            (json!({ "abort": true }), json!({ "abort": false }), "retried"),
+            (json!({}), json!({ "pauseConditions": null }), "promoted"),
+            (json!({}), json!({ "currentStepIndex": 2 }), "promoted"),
+            (json!({}), json!({ "promoteFull": true }), "promoted"),
         ] {
-            assert_eq!(
-                told(before(), &after),
-                [format!("{verb} | kubectl-argo-rollouts (Update) |  | 3 | None")]
-            );
+            let by_plugin = told(before(was.clone()), &after(plugin, is.clone()));
+            assert_eq!(by_plugin, [format!("{expected} | kubectl-argo-rollouts (Update) |  | 3 | None")]);
+            // Ours, in the same second as another's before it.
+            assert_eq!(told(before(was), &after(None, is)), Vec::<String>::new());
         }
-        let aborted = Some(kubectl(json!({ "abort": true })));
-        assert_eq!(told(aborted, &kubectl(json!({ "abort": false })))[0].split(' ').next(), Some("retried"));
-        assert_eq!(told(before(), &kubectl(json!({ "replicas": 3 }))), Vec::<String>::new());
-        let ours = record(1, "rolloutd", "status", &json!({ "status": { "abort": true } }));
-        assert_eq!(told(before(), &ours), Vec::<String>::new());
+        assert_eq!(told(before(json!({})), &after(plugin, json!({ "replicas": 3 }))), Vec::<String>::new());
     }
 }

@@ -12,7 +12,7 @@ use v1::promote_rollout_request::{From as Seen, Target};
 
 use crate::expect::refused;
 use crate::site::{Site, on_both};
-use crate::world::{Instead, Rollouts, Wanted, World, apply_request, manifest, name};
+use crate::world::{Instead, Replica, Rollouts, Wanted, World, apply_request, manifest, name};
 
 const ID: &str = "6b8f2a4e-8a1c-4d6f-9a3e-0d4f5f6a7b8c";
 
@@ -297,8 +297,37 @@ async fn what_others_do_is_told_by_the_leader(site: Site) {
     // Only a real API server keeps who wrote what.
     let actor = edited.data["data"]["actor"].as_str().unwrap();
     assert!(["kubectl-edit", "unknown"].contains(&actor), "{actor}");
+    if actor == "kubectl-edit" {
+        aborted_by_another(&site, &leader, &mut client).await;
+    }
     server.stop().await;
     leader.stop().await;
+}
+
+/// Aborts and retries an update as kubectl's plugin does.
+async fn aborted_by_another(site: &Site, leader: &Replica, client: &mut Rollouts) {
+    let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let set = v1::SetRolloutImageRequest { name: site.name("web"), wait, ..image("web:2") };
+    client.set_rollout_image(set).await.unwrap();
+    let plugin = Some("kubectl-argo-rollouts".to_owned());
+    let params = PatchParams { field_manager: plugin, ..PatchParams::default() };
+    for abort in [true, false] {
+        let patch = Patch::Merge(json!({ "status": { "abort": abort } }));
+        site.rollouts().patch_status("web", &params, &patch).await.unwrap();
+        site.clock.sleep(Duration::from_secs(2)).await;
+    }
+    site.clock.sleep(Duration::from_secs(6)).await;
+    leader.control_plane.activities.flush().await;
+    let answer = client.list_rollout_activity(list(&site.name("web"))).await.unwrap().into_inner();
+    let told: Vec<_> = answer
+        .activities
+        .iter()
+        .take(3)
+        .map(|activity| (activity.verb.as_str(), activity.source.as_str(), activity.revision))
+        .collect();
+    let source = "kubectl-argo-rollouts (Update)";
+    assert_eq!(told[..2], [("retried", source, 2), ("aborted", source, 2)]);
+    assert_eq!(told[2].0, "SetRolloutImage");
 }
 
 async fn what_was_done_outlives_the_server(site: Site) {
