@@ -1,5 +1,6 @@
 //! The ways to move a rollout: RPCs, and the patches that kubectl and Argo Rollouts' plugin send (contract 4.11, A12).
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -286,6 +287,24 @@ impl Drive<'_> {
     pub async fn sets(&self) -> Vec<ReplicaSet> {
         let sets: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
         sets.list(&ListParams::default()).await.expect("sets are listed").items
+    }
+
+    /// Asks for a restart of pods that were created before a time.
+    pub async fn restart(&self, at: Timestamp) {
+        match self.driver {
+            Driver::Patches => self.spec(json!({ "restartAt": rolloutd::crd::Time::from(at) })).await,
+            Driver::Rpcs => {
+                let restart_time = prost_types::Timestamp { seconds: at.as_second(), nanos: 0 };
+                call!(self.restart_rollout(RestartRolloutRequest { restart_time: Some(restart_time) }));
+            }
+        }
+    }
+
+    /// What the rollout waits for, in the words of the API.
+    pub async fn blockers(&self) -> Vec<String> {
+        let request = v1::GetRolloutTreeRequest { name: self.name() };
+        let tree = self.world.rpc().get_rollout_tree(request).await.expect("it is shown").into_inner().tree;
+        tree.unwrap().blockers.into_iter().map(|blocker| blocker.message).collect()
     }
 
     /// Replaces the strategy whole.

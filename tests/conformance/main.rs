@@ -19,6 +19,7 @@ mod history;
 mod interference;
 mod older_definitions;
 mod race;
+mod restart;
 mod scenarios;
 mod scope;
 mod strangers;

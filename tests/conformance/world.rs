@@ -248,6 +248,11 @@ impl World {
         self.member.as_ref().expect("this world is led").requests()
     }
 
+    /// The cluster's time.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// Waits, in the clock of the cluster.
     pub async fn pass(&self, time: Duration) {
         self.clock.sleep(time).await;
