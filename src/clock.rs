@@ -32,12 +32,24 @@ impl Clock {
         Self { source: Arc::new(Source::Wall) }
     }
 
-    /// A clock that starts at the present and runs `speed` times as fast as real time.
+    /// The clock of a cluster whose last life, if there was one, got as far as `reached`: it starts at the present, or
+    /// there if that is later, and runs `speed` times as fast as real time.
     ///
     /// A speed that is not a positive finite number counts as 1.
     #[must_use]
-    pub fn faster(speed: f64) -> Self {
-        Self::starting_at(wall_now(), speed)
+    pub fn resumed(reached: Option<Timestamp>, speed: f64) -> Self {
+        match reached.filter(|reached| *reached > wall_now()) {
+            Some(reached) => Self::starting_at(reached, speed),
+            // Goes on with other processes' clocks, also over the sleep of a laptop, which tokio's time does not see.
+            None if speed == 1.0 => Self::wall(),
+            None => Self::starting_at(wall_now(), speed),
+        }
+    }
+
+    /// How far this clock is ahead of real time; zero when it is not.
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(wall_now())).unwrap_or_default()
     }
 
     /// A clock that reads `epoch` now and runs `speed` times as fast as tokio's time; for tests, which
@@ -118,6 +130,21 @@ mod tests {
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH, 1.0);
         clock.sleep_until(Timestamp::MIN).await;
         assert_eq!(clock.now(), Timestamp::UNIX_EPOCH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resumed_clock_never_starts_before_what_was_reached() {
+        let present = wall_now();
+        let future = present.checked_add(Duration::from_secs(3600)).unwrap();
+        let clock = Clock::resumed(Some(future), 2.0);
+        assert_eq!(clock.now(), future);
+        assert!(clock.ahead() > Duration::from_secs(3500));
+        clock.sleep(Duration::from_secs(10)).await;
+        assert_eq!(clock.now().duration_since(future).as_secs(), 10);
+        for (reached, speed) in [(None, 1.0), (None, 3.0), (Some(Timestamp::UNIX_EPOCH), 1.0)] {
+            let clock = Clock::resumed(reached, speed);
+            assert!(clock.now() >= present && clock.ahead() < Duration::from_secs(60), "{reached:?} {speed}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Group {
 }
 
 /// The served resources.
+#[derive(Clone)]
 pub(crate) struct Catalog {
     resources: BTreeMap<GroupResource, Arc<Resource>>,
 }

@@ -19,6 +19,7 @@ mod call;
 mod catalog;
 mod custom;
 mod discovery;
+mod durable;
 mod field;
 mod go_types;
 mod http;
@@ -46,6 +47,7 @@ mod watch;
 mod write;
 
 pub use audit::{Audit, AuditKey, CodeClass, Effect, Verb};
+pub use durable::{Database, OpenError};
 pub use server::{ApiServer, Service};
 pub use state::{Objects, Write};
 pub use status::GroupResource;

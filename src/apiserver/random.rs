@@ -12,12 +12,17 @@ const SUFFIX_LENGTH: usize = 5;
 const PREFIX_MAX: usize = 63 - SUFFIX_LENGTH;
 
 /// A seeded generator.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Random(fastrand::Rng);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         Self(fastrand::Rng::with_seed(seed))
+    }
+
+    /// The seed of a generator that goes on where this one is.
+    pub(crate) fn state(&self) -> u64 {
+        self.0.get_seed()
     }
 
     /// A uid: a version 4 UUID.
@@ -55,6 +60,14 @@ mod tests {
         };
         assert_eq!(values(7), values(7));
         assert_ne!(values(7), values(8));
+    }
+
+    #[test]
+    fn a_generator_goes_on_from_its_state() {
+        let mut random = Random::new(7);
+        random.uid();
+        let mut next = Random::new(random.state());
+        assert_eq!(next.uid(), random.uid());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The server: from an HTTP request to its answer, in process or over a socket.
 //!
 //! Depends on everything below it. One lock holds the state for the length of a request: requests are atomic, and the
-//! order in which they take the lock is the order of their revisions.
+//! order in which they take the lock is the order of their revisions. With a cluster on disk, requests that write have
+//! a lock and a state of their own ([`super::durable`]).
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use tower::BoxError;
 
 use super::audit::{Audit, AuditKey, CodeClass, Effect, Verb};
 use super::call::Call;
+use super::durable::{Database, Durable, OpenError};
 use super::http::Request;
 use super::http::body::BODY_MAX;
 use super::http::options::{ListOptions, Mode};
@@ -31,7 +33,7 @@ use super::stream::{Bookmarks, Watch, WatchBody};
 use super::{Config, discovery, openapi, write};
 use crate::clock::Clock;
 
-/// An in-memory Kubernetes API server. Cheap to clone; clones are the same server.
+/// A Kubernetes API server, in memory or on disk. Cheap to clone; clones are the same server.
 #[derive(Clone)]
 pub struct ApiServer {
     shared: Arc<Shared>,
@@ -39,7 +41,10 @@ pub struct ApiServer {
 
 struct Shared {
     clock: Clock,
-    state: Mutex<State>,
+    /// What readers see; on disk, all of it is durable.
+    state: Arc<Mutex<State>>,
+    /// Who takes the writes of a cluster on disk.
+    durable: Option<Arc<Durable>>,
     audit: Mutex<Audit>,
 }
 
@@ -48,8 +53,34 @@ impl ApiServer {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let state = State::new(config.seed, config.history_limit, config.clock.now());
-        let shared = Shared { clock: config.clock, state: Mutex::new(state), audit: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        Self::over(config.clock, Arc::new(Mutex::new(state)), None)
+    }
+
+    /// The cluster that `database` holds, or a new one there. Its objects, their revisions and the recent changes are
+    /// those of its last life; the seed counts for a new one only. The clock must not go back before
+    /// [`Database::time`].
+    ///
+    /// # Errors
+    ///
+    /// The disk refuses a new cluster.
+    pub fn stored(config: Config, database: Database) -> Result<Self, OpenError> {
+        let Config { clock, seed, history_limit } = config;
+        let now = clock.now();
+        let new = || State::new(seed, history_limit, now);
+        let (durable, settled) = Durable::start(database, history_limit, now, new)?;
+        Ok(Self::over(clock, settled, Some(durable)))
+    }
+
+    fn over(clock: Clock, state: Arc<Mutex<State>>, durable: Option<Arc<Durable>>) -> Self {
+        Self { shared: Arc::new(Shared { clock, state, durable, audit: Mutex::default() }) }
+    }
+
+    /// Stores what is still to be stored and closes the database; writes are refused from then on. A cluster in memory
+    /// goes on.
+    pub async fn close(&self) {
+        if let Some(durable) = &self.shared.durable {
+            durable.close().await;
+        }
     }
 
     /// A client of this server, without a socket between them. `user_agent` is sent with each request; requests are
@@ -79,9 +110,9 @@ impl ApiServer {
         self.lock_audit().clone()
     }
 
-    /// Calls `hook` for each committed write, in the order of commits and before the next request begins. The hook
-    /// reads the objects as of that write; it must not send requests to this server and wait for them, for the server
-    /// waits for it.
+    /// Calls `hook` for each committed write, in the order of commits and before the next request begins; with a
+    /// cluster on disk, for each durable write before it is answered. The hook reads the objects as of that write; it
+    /// must not send requests to this server and wait for them, for the server waits for it.
     pub fn on_write(&self, hook: impl Fn(&Write<'_>) + Send + 'static) {
         self.lock_state().add_hook(Box::new(hook));
     }
@@ -110,25 +141,46 @@ impl ApiServer {
     }
 
     /// Answers one request.
-    fn answer(&self, request: &Request, shutdown: &CancellationToken) -> Reply {
+    async fn answer(&self, request: &Request, shutdown: &CancellationToken) -> Reply {
         let route = Route::parse(&request.path);
-        let mut state = self.lock_state();
-        state.begin(self.now());
         let Route::Resource(target) = route else {
-            let answered = document(&state, request, &route);
-            drop(state);
+            let answered = self.read(|state| document(state, request, &route)).await;
             let reply = answered.unwrap_or_else(|error| Reply::error(&error));
             self.count(request, Verb::Get, None, &reply, Effect::Real);
             return reply;
         };
         let verb = route::verb(&request.method, &target, &request.query);
-        let (answered, effect) = self.resource(&mut state, request, &target, shutdown);
-        drop(state);
+        let act = |state: &mut State| self.resource(state, request, &target, shutdown);
+        let (answered, effect) = match &self.shared.durable {
+            Some(durable) if verb.is_some_and(Verb::is_write) => {
+                let written = durable.write(|| self.now(), act).await;
+                written.unwrap_or_else(|error| (Err(error), Effect::Real))
+            }
+            _ => self.read(act).await,
+        };
         let reply = answered.unwrap_or_else(|error| Reply::error(&error));
         if let Some(verb) = verb {
             self.count(request, verb, Some(&target), &reply, effect);
         }
         reply
+    }
+
+    /// Carries out a request on what everybody may see. In memory that is all there is, so that it may write as well.
+    async fn read<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let Some(durable) = &self.shared.durable else {
+            let mut state = self.lock_state();
+            state.begin(self.now());
+            return act(&mut state);
+        };
+        if self.with_state(|state| state.has_expired(self.now()))
+            && let Err(error) = durable.write(|| self.now(), |_| ()).await
+        {
+            // Better to show what has expired than nothing.
+            tracing::warn!(%error, "what has expired cannot be removed");
+        }
+        let mut state = self.lock_state();
+        state.look(self.now());
+        act(&mut state)
     }
 
     fn resource(
@@ -207,7 +259,7 @@ impl ApiServer {
 }
 
 /// Documents that are about no object: discovery, OpenAPI, version, health.
-fn document(state: &State, request: &Request, route: &Route) -> Result<Reply, ApiError> {
+fn document(state: &mut State, request: &Request, route: &Route) -> Result<Reply, ApiError> {
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         return Err(match route {
             Route::Unknown => ApiError::UnknownPath,
@@ -256,7 +308,7 @@ where
                 parts.headers.insert(USER_AGENT, user_agent);
             }
             let reply = match Limited::new(body, BODY_MAX).collect().await {
-                Ok(body) => server.answer(&Request::new(&parts, body.to_bytes()), &shutdown),
+                Ok(body) => server.answer(&Request::new(&parts, body.to_bytes()), &shutdown).await,
                 Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                     Reply::error(&ApiError::TooLarge(format!("limit is {BODY_MAX}")))
                 }

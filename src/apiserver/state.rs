@@ -2,7 +2,8 @@
 //!
 //! Depends on the store, the catalog and the watch hub. The handlers hold it locked for the length of one request, so
 //! that requests are atomic and totally ordered; [`State::write`] and [`State::erase`] tell the watchers and the
-//! hooks of each write before the next one begins.
+//! hooks of each write before the next one begins. Of a cluster on disk there are two: [`super::durable`] lets writers
+//! work on one that is [`State::ahead`], and [`State::settle`]s in the other what has become durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const SERVER_AGENT: &str = "apiserver";
 pub(crate) struct Author<'a> {
     pub(crate) agent: &'a str,
     pub(crate) verb: Verb,
-    pub(crate) subresource: &'a str,
+    pub(crate) subresource: &'static str,
 }
 
 impl Author<'_> {
@@ -86,6 +87,18 @@ impl<'a> Objects<'a> {
 /// requests to the server and wait for them: the server is waiting for it.
 pub(crate) type Hook = Box<dyn Fn(&Write<'_>) + Send>;
 
+/// A write that nobody has been told of yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) change: Arc<Change>,
+    /// Cluster time of the write.
+    pub(crate) time: Timestamp,
+    agent: String,
+    verb: Verb,
+    subresource: &'static str,
+}
+
+#[derive(Clone)]
 struct Expiry {
     at: Timestamp,
     resource: GroupResource,
@@ -103,20 +116,14 @@ pub(crate) struct State {
     /// Objects with a time to live, the next to go first: their kinds live equally long.
     expiries: VecDeque<Expiry>,
     now: Timestamp,
+    /// Writes to be told of later; `None` where they are told of at once.
+    unsettled: Option<Vec<Unsettled>>,
 }
 
 impl State {
     /// A new cluster: the built-in resources and the namespaces that every cluster has.
     pub(crate) fn new(seed: u64, history_limit: usize, now: Timestamp) -> Self {
-        let mut state = Self {
-            store: Store::new(history_limit),
-            catalog: Catalog::built_in(),
-            hub: Hub::default(),
-            random: Random::new(seed),
-            hooks: Vec::new(),
-            expiries: VecDeque::new(),
-            now,
-        };
+        let mut state = Self::of(Store::new(history_limit), Random::new(seed), now);
         for name in kind::SYSTEM_NAMESPACES {
             let uid = state.random.uid();
             let namespace = json!({
@@ -132,6 +139,76 @@ impl State {
         state
     }
 
+    fn of(store: Store, random: Random, now: Timestamp) -> Self {
+        Self {
+            store,
+            catalog: Catalog::built_in(),
+            hub: Hub::default(),
+            random,
+            hooks: Vec::new(),
+            expiries: VecDeque::new(),
+            now,
+            unsettled: None,
+        }
+    }
+
+    /// The cluster whose last life wrote `store` and left `random`. `written` says when each object was last written.
+    pub(crate) fn restored(
+        store: Store,
+        random: Random,
+        written: impl Fn(&GroupResource, &Key) -> Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        let mut state = Self::of(store, random, now);
+        let definitions = GroupResource::new(DEFINITIONS.0, DEFINITIONS.1);
+        let defined: Vec<_> =
+            state.store.list(&definitions, None).map(|(_, object)| object.clone()).collect();
+        for definition in defined {
+            if let Some(resource) = state.catalog.define(&definition) {
+                // Stored objects may be of an earlier schema.
+                state.reread(&resource);
+            }
+        }
+        let lasting = |resource: &GroupResource, key: &Key, object: &Arc<Value>| {
+            let lifetime = lifetime(state.catalog.get(resource)?)?;
+            let revision = object.resource_version().parse().ok()?;
+            Some(Expiry {
+                at: written(resource, key).checked_add(lifetime).unwrap_or(Timestamp::MAX),
+                resource: resource.clone(),
+                key: key.clone(),
+                revision,
+            })
+        };
+        let mut expiries: Vec<_> = state.store.all().filter_map(|(r, k, o)| lasting(r, k, o)).collect();
+        expiries.sort_by_key(|expiry| (expiry.at, expiry.revision));
+        state.expiries = expiries.into();
+        state
+    }
+
+    /// A copy whose writes nobody is told of; [`Self::take_unsettled`] gives them.
+    pub(crate) fn ahead(&self) -> Self {
+        Self {
+            catalog: self.catalog.clone(),
+            expiries: self.expiries.clone(),
+            unsettled: Some(Vec::new()),
+            ..Self::of(self.store.clone(), self.random.clone(), self.now)
+        }
+    }
+
+    /// The writes since the last call, in their order.
+    pub(crate) fn take_unsettled(&mut self) -> Vec<Unsettled> {
+        self.unsettled.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Does what a copy that is ahead did, and tells of it.
+    pub(crate) fn settle(&mut self, write: &Unsettled) {
+        self.now = write.time;
+        self.store.adopt(write.change.clone());
+        self.take_effect(&write.change);
+        let author = Author { agent: &write.agent, verb: write.verb, subresource: write.subresource };
+        self.tell(author, &write.change);
+    }
+
     pub(crate) fn add_hook(&mut self, hook: Hook) {
         self.hooks.push(hook);
     }
@@ -141,10 +218,20 @@ impl State {
         self.now
     }
 
+    /// Begins a request that changes nothing.
+    pub(crate) fn look(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Whether something has expired that [`Self::begin`] would remove.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expiries.front().is_some_and(|expiry| expiry.at <= now)
+    }
+
     /// Begins a request: takes the time, removes what has expired.
     pub(crate) fn begin(&mut self, now: Timestamp) {
         self.now = now;
-        while self.expiries.front().is_some_and(|expiry| expiry.at <= now) {
+        while self.has_expired(now) {
             let Some(expiry) = self.expiries.pop_front() else { return };
             let current = self.store.get(&expiry.resource, &expiry.key);
             if current.is_some_and(|object| object.resource_version() == expiry.revision.to_string()) {
@@ -161,20 +248,8 @@ impl State {
     /// Commits an object and returns it as stored.
     pub(crate) fn write(&mut self, author: Author<'_>, resource: &Resource, object: Value) -> Arc<Value> {
         let change = self.store.put(&resource.id, object);
-        let stored = change.object();
-        if let Some(version) = resource.version(&resource.storage)
-            && let Some(lifetime) = version.rules.time_to_live()
-        {
-            let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX);
-            self.expiries.push_back(Expiry {
-                at: self.now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
-                resource: resource.id.clone(),
-                key: change.key.clone(),
-                revision: change.revision,
-            });
-        }
-        self.committed(author, &change);
-        stored
+        self.commit(author, &change);
+        change.object()
     }
 
     /// Removes an object and returns it as it was, at the revision of the removal.
@@ -185,15 +260,45 @@ impl State {
         key: &Key,
     ) -> Option<Arc<Value>> {
         let change = self.store.remove(resource, key)?;
-        let erased = change.object();
-        self.committed(author, &change);
-        Some(erased)
+        self.commit(author, &change);
+        Some(change.object())
     }
 
-    fn committed(&mut self, author: Author<'_>, change: &Change) {
+    fn commit(&mut self, author: Author<'_>, change: &Arc<Change>) {
+        self.take_effect(change);
+        match &mut self.unsettled {
+            Some(unsettled) => unsettled.push(Unsettled {
+                change: change.clone(),
+                time: self.now,
+                agent: author.agent.to_owned(),
+                verb: author.verb,
+                subresource: author.subresource,
+            }),
+            None => self.tell(author, change),
+        }
+        if change.new.is_none() {
+            self.finish_definition(&change.resource);
+        }
+    }
+
+    /// What a change means to the server itself.
+    fn take_effect(&mut self, change: &Change) {
         if is_definition(&change.resource) {
             self.redefine(change);
         }
+        if change.new.is_some()
+            && let Some(lifetime) = self.catalog.get(&change.resource).and_then(|resource| lifetime(resource))
+        {
+            self.expiries.push_back(Expiry {
+                at: self.now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
+                resource: change.resource.clone(),
+                key: change.key.clone(),
+                revision: change.revision,
+            });
+        }
+    }
+
+    fn tell(&mut self, author: Author<'_>, change: &Change) {
         self.hub.publish(change);
         for hook in &self.hooks {
             hook(&Write {
@@ -207,9 +312,6 @@ impl State {
                 time: self.now,
                 objects: Objects(&self.store),
             });
-        }
-        if change.new.is_none() {
-            self.finish_definition(&change.resource);
         }
     }
 
@@ -230,15 +332,21 @@ impl State {
         if change.old.is_some() {
             // Stored objects are read through the new schema from now on, and watches start afresh, as they do there.
             self.hub.close(&resource.id);
-            if let Some(version) = resource.versions.iter().find(|version| version.name == resource.storage) {
-                let api_version = resource.api_version(&resource.storage);
-                self.store.reread(&resource.id, |object| {
-                    let mut object = object.clone();
-                    object.set_member("apiVersion", Some(json!(api_version)));
-                    version.rules.read(object.clone()).map_or(object, |read| read.object)
-                });
-            }
+            self.reread(&resource);
         }
+    }
+
+    /// Reads the stored objects of a definition's resource through its schema.
+    fn reread(&mut self, resource: &Resource) {
+        let Some(version) = resource.versions.iter().find(|version| version.name == resource.storage) else {
+            return;
+        };
+        let api_version = resource.api_version(&resource.storage);
+        self.store.reread(&resource.id, |object| {
+            let mut object = object.clone();
+            object.set_member("apiVersion", Some(json!(api_version)));
+            version.rules.read(object.clone()).map_or(object, |read| read.object)
+        });
     }
 
     /// Removes a definition that was only waiting for its last object to go.
@@ -259,6 +367,12 @@ impl State {
 
 /// Keeps a deleted definition until its objects are gone.
 pub(crate) const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// How long objects of a resource live after their last write; `None` for ever.
+fn lifetime(resource: &Resource) -> Option<SignedDuration> {
+    let lifetime = resource.version(&resource.storage)?.rules.time_to_live()?;
+    Some(SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX))
+}
 
 fn is_definition(resource: &GroupResource) -> bool {
     (resource.group.as_str(), resource.resource.as_str()) == DEFINITIONS

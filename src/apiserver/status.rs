@@ -1,6 +1,6 @@
 //! What a request is refused with: one error type, and its form on the wire (`kind: Status`).
 //!
-//! Depends on [`super::field`] only. Every handler returns [`ApiError`]; [`super::present`] writes it out.
+//! Depends on [`super::field`], and on why a write is not stored. Every handler returns [`ApiError`]; [`super::present`] writes it out.
 //! Codes, reasons and wording are those of apimachinery's `api/errors`.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::durable;
 use super::field::{Violation, Violations};
 
 /// A resource as error messages name it: `pods`, `rollouts.argoproj.io`.
@@ -113,6 +114,9 @@ pub(crate) enum ApiError {
     NotImplemented(String),
     #[error("Internal error occurred: {0}")]
     Internal(String),
+    /// The disk refused; whether the write will be found there is not known to the client.
+    #[error("Internal error occurred: the write was not stored: {why}")]
+    NotStored { why: String, cause: durable::Cause },
     /// What the real server lets through as an error without a reason, code 500.
     #[error("{0}")]
     Unclassified(String),
@@ -172,9 +176,12 @@ impl ApiError {
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType(_) | Self::UnknownPatch => 415,
             Self::Invalid { .. } | Self::PatchFailed => 422,
-            Self::Internal(_) | Self::Unclassified(_) => 500,
+            Self::Internal(_)
+            | Self::Unclassified(_)
+            | Self::NotStored { cause: durable::Cause::Other, .. } => 500,
             Self::NotImplemented(_) => 501,
             Self::VersionAhead { .. } => 504,
+            Self::NotStored { cause: durable::Cause::DiskFull, .. } => 507,
         }
     }
 
@@ -193,7 +200,7 @@ impl ApiError {
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) | Self::UnknownPatch => "UnsupportedMediaType",
             Self::Invalid { .. } | Self::PatchFailed => "Invalid",
-            Self::Internal(_) => "InternalError",
+            Self::Internal(_) | Self::NotStored { .. } => "InternalError",
             Self::Unclassified(_) => "",
             // Kubernetes has no reason of its own for 501.
             Self::NotImplemented(_) => "NotImplemented",
@@ -220,7 +227,9 @@ impl ApiError {
                 let causes: Vec<Value> = violations.iter().map(violation_cause).collect();
                 Some(object_details(&GroupResource::new(&kind.group, &kind.kind), name, &causes))
             }
-            Self::Internal(message) => Some(json!({"causes": [{"message": message}]})),
+            Self::Internal(message) | Self::NotStored { why: message, .. } => {
+                Some(json!({"causes": [{"message": message}]}))
+            }
             Self::VersionAhead { .. } => Some(json!({
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1,

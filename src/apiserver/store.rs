@@ -2,8 +2,8 @@
 //!
 //! The seam behind which storage stands: everything that changes goes through [`Store::put`] and
 //! [`Store::remove`], everything read comes from [`Store::get`], [`Store::list`] and [`Store::as_of`]. Knows
-//! nothing of kinds. In memory; the durable store will stand behind the same methods. [`super::state`] owns it
-//! and tells the watchers of each [`Change`].
+//! nothing of kinds. [`super::state`] owns it and tells the watchers of each [`Change`]; [`super::database`] keeps the
+//! changes on disk, where that is wanted, and restores a store from them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -64,8 +64,8 @@ pub(crate) fn at_revision(object: &Value, revision: u64) -> Arc<Value> {
 /// The objects of one resource.
 pub(crate) type Collection = BTreeMap<Key, Arc<Value>>;
 
-/// All objects, and as many of the last changes as `history_limit` allows.
-#[derive(Debug)]
+/// All objects, and as many of the last changes as `history_limit` allows. A clone shares the objects.
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     revision: u64,
     collections: BTreeMap<GroupResource, Collection>,
@@ -86,6 +86,21 @@ impl Store {
         }
     }
 
+    /// The store that wrote these `objects` and, last, this `history`, which begins after the revision `compacted`.
+    pub(crate) fn restored(
+        history_limit: usize,
+        objects: impl IntoIterator<Item = (GroupResource, Arc<Value>)>,
+        history: Vec<Arc<Change>>,
+        (compacted, revision): (u64, u64),
+    ) -> Self {
+        let mut store = Self { revision, compacted, history: history.into(), ..Self::new(history_limit) };
+        for (resource, object) in objects {
+            store.collections.entry(resource).or_default().insert(Key::of(&object), object);
+        }
+        store.forget();
+        store
+    }
+
     /// The revision of the last write.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
@@ -104,7 +119,7 @@ impl Store {
         self.collections.get(resource).into_iter().flat_map(move |objects| within(objects, namespace))
     }
 
-    /// The resources that have objects in `namespace`.
+    /// Whether a resource has no objects.
     pub(crate) fn is_empty(&self, resource: &GroupResource) -> bool {
         self.collections.get(resource).is_none_or(BTreeMap::is_empty)
     }
@@ -129,6 +144,18 @@ impl Store {
         Some(self.record(change))
     }
 
+    /// Does what another store with the same past did.
+    pub(crate) fn adopt(&mut self, change: Arc<Change>) {
+        self.revision = change.revision;
+        let objects = self.collections.entry(change.resource.clone()).or_default();
+        match &change.new {
+            Some(new) => objects.insert(change.key.clone(), new.clone()),
+            None => objects.remove(&change.key),
+        };
+        self.history.push_back(change);
+        self.forget();
+    }
+
     /// Replaces objects in place, without a write: what reading them through a changed schema gives.
     pub(crate) fn reread(&mut self, resource: &GroupResource, read: impl Fn(&Value) -> Value) {
         for object in self.collections.get_mut(resource).into_iter().flat_map(BTreeMap::values_mut) {
@@ -142,17 +169,29 @@ impl Store {
     fn record(&mut self, change: Change) -> Arc<Change> {
         let change = Arc::new(change);
         self.history.push_back(change.clone());
+        self.forget();
+        change
+    }
+
+    /// Drops the changes that are beyond the limit.
+    fn forget(&mut self) {
         while self.history.len() > self.history_limit {
             if let Some(dropped) = self.history.pop_front() {
                 self.compacted = dropped.revision;
             }
         }
-        change
     }
 
     /// The oldest revision from which a watch can start.
     pub(crate) fn compacted(&self) -> u64 {
         self.compacted
+    }
+
+    /// Every object, by resource, namespace and name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&GroupResource, &Key, &Arc<Value>)> {
+        self.collections
+            .iter()
+            .flat_map(|(resource, objects)| objects.iter().map(move |(key, object)| (resource, key, object)))
     }
 
     /// The changes after `revision`, oldest first; `None` if some of them are no longer kept.

@@ -1,21 +1,20 @@
-//! The embedded cluster: an API server in memory with Argo Rollouts' kinds, and simulated nodes that run pods.
+//! The embedded cluster: an API server with Argo Rollouts' kinds, and simulated nodes that run pods.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt as _};
-use serde_json::json;
-use tempfile::TempDir;
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Error;
-use crate::apiserver::{self, ApiServer};
+use super::folder::Folder;
+use crate::apiserver::{self, ApiServer, Database};
 use crate::clock::Clock;
 use crate::crd;
 use crate::serve::{Connect, Part};
@@ -25,28 +24,32 @@ use crate::simcluster::{self, Behaviour, Namespaces, SimCluster};
 pub(super) struct Cluster {
     api: ApiServer,
     url: String,
-    /// Readable by its owner only, and gone in the end.
-    folder: TempDir,
+    folder: Folder,
     tasks: TaskTracker,
     stop: CancellationToken,
     simcluster: SimCluster,
 }
 
 impl Cluster {
-    /// Starts it, with these namespaces.
+    /// Starts it, with these namespaces: the one of `database`, or one in memory.
     pub(super) async fn start(
         clock: &Clock,
         listener: TcpListener,
+        database: Option<Database>,
         namespaces: &[&str],
     ) -> Result<Self, Error> {
-        let api = ApiServer::new(apiserver::Config {
-            seed: clock.now().as_microsecond().unsigned_abs(),
-            ..apiserver::Config::new(clock.clone())
-        });
+        let seed = clock.now().as_microsecond().unsigned_abs();
+        let config = apiserver::Config { seed, ..apiserver::Config::new(clock.clone()) };
+        let (api, folder) = match database {
+            Some(database) => {
+                let folder = Folder::Kept(database.folder().to_owned());
+                (ApiServer::stored(config, database)?, folder)
+            }
+            None => (ApiServer::new(config), Folder::passing()?),
+        };
         prepare(api.client("rolloutd-dev"), namespaces).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let folder = tempfile::Builder::new().prefix("rolloutd-dev-").tempdir()?;
-        write_kubeconfig(folder.path(), &url)?;
+        folder.write_kubeconfig(&url)?;
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (server, until) = (api.clone(), stop.clone());
@@ -58,7 +61,7 @@ impl Cluster {
         let simulated = simcluster::Config {
             clock: clock.clone(),
             behaviour: Behaviour::default(),
-            seed: clock.now().as_microsecond().unsigned_abs(),
+            seed,
             namespaces: Namespaces::Managed,
         };
         let simcluster = SimCluster::start(api.client("simcluster"), simulated);
@@ -72,7 +75,7 @@ impl Cluster {
 
     /// A file that kubectl takes.
     pub(super) fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join(KUBECONFIG)
+        self.folder.kubeconfig()
     }
 
     /// Stops everything that runs in it.
@@ -81,6 +84,7 @@ impl Cluster {
         self.simcluster.shutdown().await;
         self.tasks.close();
         self.tasks.wait().await;
+        self.api.close().await;
     }
 }
 
@@ -90,26 +94,11 @@ impl Connect for Cluster {
     }
 }
 
-const KUBECONFIG: &str = "kubeconfig";
-
-fn write_kubeconfig(folder: &Path, url: &str) -> io::Result<()> {
-    const NAME: &str = "rolloutd-dev";
-    let kubeconfig = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": NAME,
-        "clusters": [{ "name": NAME, "cluster": { "server": url } }],
-        "users": [{ "name": NAME, "user": {} }],
-        "contexts": [{ "name": NAME, "context": { "cluster": NAME, "user": NAME, "namespace": "default" } }],
-    });
-    // JSON is YAML.
-    fs::write(folder.join(KUBECONFIG), format!("{kubeconfig:#}\n"))
-}
-
+/// Creates what is not there yet. What is there is left as it is: it may be another's on purpose.
 async fn prepare(client: Client, namespaces: &[&str]) -> Result<(), kube::Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in crd::definitions() {
-        definitions.create(&PostParams::default(), &definition).await?;
+        create(&definitions, &definition).await?;
     }
     let api: Api<Namespace> = Api::all(client);
     for name in namespaces {
@@ -117,11 +106,19 @@ async fn prepare(client: Client, namespaces: &[&str]) -> Result<(), kube::Error>
             metadata: kube::api::ObjectMeta { name: Some((*name).to_owned()), ..Default::default() },
             ..Default::default()
         };
-        match api.create(&PostParams::default(), &namespace).await {
-            Ok(created) => tracing::debug!(namespace = %created.name_any(), "created"),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => return Err(error),
-        }
+        create(&api, &namespace).await?;
+    }
+    Ok(())
+}
+
+async fn create<K>(api: &Api<K>, object: &K) -> Result<(), kube::Error>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(created) => tracing::debug!(name = %created.name_any(), "created"),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -1,19 +1,23 @@
-//! `rolloutd dev`: a cluster in memory with a control plane for it, in one process and with nothing installed.
+//! `rolloutd dev`: a cluster with a control plane for it, in one process and with nothing installed.
 //!
-//! `cluster` is the embedded API server with simulated nodes; [`crate::serve::process`] is the same control plane that serves a
-//! real cluster; `demo` is one more client of its gRPC API. One clock drives cluster and control plane.
+//! `cluster` is the embedded API server with simulated nodes, in memory or in a `folder`; [`crate::serve::process`] is the same
+//! control plane that serves a real cluster; `demo` is one more client of its gRPC API. One clock drives cluster and control plane.
 
 mod cluster;
 mod demo;
+mod folder;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::apiserver::{Database, OpenError};
 use crate::clock::Clock;
 use crate::lease;
 use crate::serve::process::Process;
@@ -27,11 +31,23 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// The namespace of the Lease, where Argo Rollouts has it too.
 const OWN_NAMESPACE: &str = "argo-rollouts";
 
+/// The namespaces that a new cluster has besides Kubernetes' own.
+const NAMESPACES: [&str; 2] = [OWN_NAMESPACE, "default"];
+
+/// A cluster whose clock is further ahead of real time than this is worth a warning: other processes have another clock.
+const NOTABLY_AHEAD: Duration = Duration::from_secs(5);
+
 /// Flags of `rolloutd dev`.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
+    /// Keep the cluster in this directory, and go on with the one that is there [default: in memory]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Serve the Kubernetes API and its simulated nodes only, for `rolloutd serve --kubeconfig` as another process
+    #[arg(long, conflicts_with_all = ["demo", "speed", "listen", "http"])]
+    pub cluster_only: bool,
     /// Show a canary go from one version to the next, through the API
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data_dir")]
     pub demo: bool,
     /// End with the demo instead of serving on
     #[arg(long, requires = "demo")]
@@ -45,9 +61,10 @@ pub struct Flags {
     /// Where /healthz, /readyz and /metrics listen
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
     pub http: SocketAddr,
-    /// Where the embedded Kubernetes API listens; port 0: a free one
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
-    pub kubernetes: SocketAddr,
+    /// Where the embedded Kubernetes API listens [default: on 127.0.0.1, on the port that the cluster in --data-dir had, else on
+    /// a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub kubernetes: Option<SocketAddr>,
     /// Let all of these listen on addresses that are not loopback, without authentication
     #[arg(long)]
     pub insecure_listen: bool,
@@ -74,6 +91,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    /// The directory of the cluster cannot be used.
+    #[error("--data-dir {0}")]
+    Data(#[from] OpenError),
     /// The embedded cluster cannot be set up.
     #[error("the embedded cluster cannot be set up: {0}")]
     Cluster(#[from] kube::Error),
@@ -92,46 +112,43 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// When an address is in use, or the demo does not end Healthy.
+/// When an address or the directory is in use, or the demo does not end Healthy.
 pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken) -> Result<(), Error> {
     if !flags.insecure_listen {
-        for (flag, address) in
-            [("listen", flags.listen), ("http", flags.http), ("kubernetes", flags.kubernetes)]
+        let kubernetes = flags.kubernetes.map(|address| ("kubernetes", address));
+        for (flag, address) in [("listen", flags.listen), ("http", flags.http)].into_iter().chain(kubernetes)
         {
             serve::require_loopback(flag, address)?;
         }
     }
+    let database = flags.data_dir.as_deref().map(Database::open).transpose()?;
+    let clock = Clock::resumed(database.as_ref().and_then(Database::time), flags.speed);
+    if flags.cluster_only {
+        return serve_cluster(&flags, clock, database, stop).await;
+    }
     let listener = serve::bind("listen", flags.listen).await?;
     let http = serve::bind("http", flags.http).await?;
-    let kubernetes = serve::bind("kubernetes", flags.kubernetes).await?;
+    let kubernetes = bind_kubernetes(&flags).await?;
     let (api_address, http_address) = (listener.local_addr()?, http.local_addr()?);
 
-    let clock = Clock::faster(flags.speed);
-    let cluster = Cluster::start(&clock, kubernetes, &[OWN_NAMESPACE, "default"]).await?;
-    let lease = lease::Config::new(OWN_NAMESPACE.to_owned(), "", &environment.hostname);
-    let options = Options {
-        clock: clock.clone(),
-        metrics: Metrics::default(),
-        instance_id: String::new(),
-        namespace: None,
-        reconcile: Reconcile::All,
-        election: Election::Lease(lease),
-        threads: Threads::default(),
-    };
-    let process = Process::start(&cluster, &options, cluster.url().to_owned());
+    let cluster = Cluster::start(&clock, kubernetes, database, &NAMESPACES).await?;
+    let process = Process::start(&cluster, &options(&clock, &environment), cluster.url().to_owned());
     process.serve_api(listener);
     process.serve_http(http, process.probes().merge(process.metrics()));
 
     let serving = async {
         let ready = tokio::time::timeout(READY_WITHIN, process.ready()).await;
         ready.map_err(|_| Error::NotReady(process.missing().join(", ")))?;
-        announce(api_address, http_address, &cluster)?;
+        let mut out = io::stdout();
+        writeln!(out, "gRPC        {api_address}")?;
+        writeln!(out, "HTTP        http://{http_address}  (/healthz, /readyz, /metrics)")?;
+        announce(&cluster)?;
         if flags.demo {
             demo::run(api_address, &clock, environment.no_color.as_deref()).await?;
         }
         if !flags.once {
             if flags.demo {
-                writeln!(io::stdout(), "\nServing on; Ctrl-C ends it.")?;
+                writeln!(out, "\nServing on; Ctrl-C ends it.")?;
             }
             stop.cancelled().await;
         }
@@ -146,10 +163,61 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
     outcome
 }
 
-fn announce(api: SocketAddr, http: SocketAddr, cluster: &Cluster) -> io::Result<()> {
+/// Serves the cluster alone.
+async fn serve_cluster(
+    flags: &Flags,
+    clock: Clock,
+    database: Option<Database>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let kubernetes = bind_kubernetes(flags).await?;
+    let ahead = clock.ahead();
+    if ahead > NOTABLY_AHEAD {
+        tracing::warn!(
+            seconds = ahead.as_secs(),
+            "the clock of this cluster is ahead of real time, which other processes go by: it ran with --speed"
+        );
+    }
+    let cluster = Cluster::start(&clock, kubernetes, database, &NAMESPACES).await?;
+    let announced = announce(&cluster);
+    if announced.is_ok() {
+        stop.cancelled().await;
+    }
+    cluster.stop().await;
+    Ok(announced?)
+}
+
+/// Listens where the flag says, else where the kubeconfig in the cluster's directory says, else anywhere.
+async fn bind_kubernetes(flags: &Flags) -> Result<TcpListener, Error> {
+    if let Some(address) = flags.kubernetes {
+        return Ok(serve::bind("kubernetes", address).await?);
+    }
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    if let Some(port) = flags.data_dir.as_deref().and_then(folder::remembered_port) {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => {
+                tracing::warn!(port, %error, "the port that this cluster had is not free: kubeconfigs name another now");
+            }
+        }
+    }
+    Ok(serve::bind("kubernetes", any).await?)
+}
+
+fn options(clock: &Clock, environment: &Environment) -> Options {
+    Options {
+        clock: clock.clone(),
+        metrics: Metrics::default(),
+        instance_id: String::new(),
+        namespace: None,
+        reconcile: Reconcile::All,
+        election: Election::Lease(lease::Config::new(OWN_NAMESPACE.to_owned(), "", &environment.hostname)),
+        threads: Threads::default(),
+    }
+}
+
+fn announce(cluster: &Cluster) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "gRPC        {api}")?;
-    writeln!(out, "HTTP        http://{http}  (/healthz, /readyz, /metrics)")?;
     writeln!(out, "Kubernetes  {}", cluster.url())?;
     writeln!(out, "kubeconfig  {}\n", cluster.kubeconfig().display())
 }

@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// A rollout at rest with `hash` stable, asked at second 10 to restart its pods.
-    fn seen(more: Value, pods: Vec<Pod>) -> Observed {
+    fn seen(more: &Value, pods: Vec<Pod>) -> Observed {
         let mut object = json!({
             "metadata": { "name": "web", "namespace": "shop", "uid": "uid-web", "generation": 1, "annotations": { "rollout.argoproj.io/revision": "1" } },
             "spec": {
@@ -153,7 +153,7 @@ mod tests {
             },
             "status": { "observedGeneration": "1", "currentPodHash": "a", "stableRS": "a", "currentStepHash": "5ffbfbbd64" },
         });
-        json_patch::merge(&mut object, &more);
+        json_patch::merge(&mut object, more);
         let set = |hash: &str, replicas: i32| ReplicaSet {
             name: format!("web-{hash}"),
             uid: format!("uid-{hash}"),
@@ -192,7 +192,7 @@ mod tests {
             [(json!(0), 1), (json!(1), 1), (json!(2), 2), (json!("50%"), 2), (json!(9), 4)]
         {
             let more = json!({ "spec": { "strategy": { "canary": { "maxUnavailable": unavailable } } } });
-            let evicted = evicted(&seen(more, old()), 20);
+            let evicted = evicted(&seen(&more, old()), 20);
             assert_eq!(evicted.len(), going, "{unavailable}: {evicted:?}");
             assert_eq!(evicted[0], "web-a-3", "the oldest first");
         }
@@ -202,34 +202,34 @@ mod tests {
     fn nobody_goes_while_others_are_missing() {
         let mut young = pods("a", &[0, 0, 0, 15]);
         young[3].ready_since = None;
-        assert_eq!(evicted(&seen(json!({}), young.clone()), 20), [""; 0]);
+        assert_eq!(evicted(&seen(&json!({}), young.clone()), 20), [""; 0]);
         young[3].ready_since = Some(at(19));
-        assert_eq!(evicted(&seen(json!({}), young.clone()), 20).len(), 1);
+        assert_eq!(evicted(&seen(&json!({}), young.clone()), 20).len(), 1);
         let slow = json!({ "spec": { "minReadySeconds": 5 } });
-        let plan = plan(&seen(slow, young.clone()), at(20));
+        let plan = plan(&seen(&slow, young.clone()), at(20));
         assert_eq!(
             (plan.evictions.pods.len(), plan.wake_at),
             (0, Some(at(24))),
             "ready is not available yet"
         );
         young[0].terminating = true;
-        assert_eq!(evicted(&seen(json!({}), young), 20), [""; 0], "one is on its way out");
+        assert_eq!(evicted(&seen(&json!({}), young), 20), [""; 0], "one is on its way out");
     }
 
     #[test]
     fn pods_of_the_time_itself_and_later_ones_stay_and_then_it_is_done() {
-        let done = seen(json!({}), pods("a", &[10, 11, 12, 13]));
+        let done = seen(&json!({}), pods("a", &[10, 11, 12, 13]));
         assert_eq!(evicted(&done, 20), [""; 0]);
         assert_eq!(restarted_at(&done, 20), json!(at(10).to_string()));
         let mut last = pods("a", &[0, 11, 12, 13]);
-        assert_eq!(restarted_at(&seen(json!({}), last.clone()), 20), Value::Null);
+        assert_eq!(restarted_at(&seen(&json!({}), last.clone()), 20), Value::Null);
         last[0].terminating = true;
-        assert_eq!(restarted_at(&seen(json!({}), last), 20), json!(at(10).to_string()));
+        assert_eq!(restarted_at(&seen(&json!({}), last), 20), json!(at(10).to_string()));
     }
 
     #[test]
     fn a_restart_in_the_future_waits_for_its_time_and_says_so() {
-        let plan = plan(&seen(json!({}), pods("a", &[0, 0, 0, 0])), at(5));
+        let plan = plan(&seen(&json!({}), pods("a", &[0, 0, 0, 0])), at(5));
         assert_eq!((plan.evictions.pods.len(), plan.wake_at), (0, Some(at(10))));
         let blocker =
             plan.blockers.iter().find(|blocker| blocker.reason == crate::plan::BlockerReason::Restarting);
@@ -241,7 +241,7 @@ mod tests {
         let status = json!({ "status": { "currentPodHash": "b" }, "spec": { "strategy": { "canary": { "maxUnavailable": 2 } } } });
         let both = [pods("b", &[0, 0]), pods("a", &[1, 1, 1])].concat();
         // Five pods are wanted of two versions, and all are available: two may go.
-        assert_eq!(evicted(&seen(status, both), 20), ["web-a-0", "web-a-1"]);
+        assert_eq!(evicted(&seen(&status, both), 20), ["web-a-0", "web-a-1"]);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             json!({ "status": { "restartedAt": at(10).to_string() } }),
             json!({ "spec": { "restartAt": null } }),
         ] {
-            assert_eq!(evicted(&seen(more, pods("a", &[0, 0, 0, 0])), 20), [""; 0]);
+            assert_eq!(evicted(&seen(&more, pods("a", &[0, 0, 0, 0])), 20), [""; 0]);
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
     fn blue_green_has_a_limit_of_its_own() {
         let more = json!({ "spec": { "replicas": 4, "strategy": { "canary": null, "blueGreen": { "activeService": "web", "maxUnavailable": 3 } } },
             "status": { "currentStepHash": null } });
-        let mut seen = seen(more, pods("a", &[0, 0, 0, 0]));
+        let mut seen = seen(&more, pods("a", &[0, 0, 0, 0]));
         seen.services = vec![Arc::new(crate::plan::Service { name: "web".to_owned(), ..Default::default() })];
         assert_eq!(evicted(&seen, 20).len(), 3);
     }

@@ -11,6 +11,7 @@ mod tools;
 
 mod custom;
 mod deletion;
+mod durable;
 mod hooks;
 mod http_surface;
 mod kubectl;

@@ -51,6 +51,11 @@ fn what_makes_no_sense_is_a_usage_error() {
     for (arguments, named) in [
         (&["dev", "--once"][..], "--demo"),
         (&["dev", "--speed", "0"], "--speed"),
+        (&["dev", "--cluster-only", "--listen", "127.0.0.1:0"], "--listen"),
+        (&["dev", "--cluster-only", "--http", "127.0.0.1:0"], "--http"),
+        (&["dev", "--cluster-only", "--demo"], "--demo"),
+        (&["dev", "--cluster-only", "--speed", "2"], "--speed"),
+        (&["dev", "--demo", "--data-dir", "somewhere"], "--data-dir"),
         (&["serve", "--logformat", "xml"], "--logformat"),
         (&["serve", "--controllers", "rollouts"], "--controllers"),
         (&["brew"], "brew"),

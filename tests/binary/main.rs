@@ -11,7 +11,9 @@ mod kubernetes;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod cluster;
 mod demo;
+mod durability;
 mod flags;
 mod grpcurl;
 mod killed;

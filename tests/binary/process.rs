@@ -84,8 +84,13 @@ pub struct Dev {
 impl Dev {
     /// On free ports, with its clock ten times as fast.
     pub fn start() -> Self {
+        Self::with(&["--speed", "10"])
+    }
+
+    /// On free ports, with more flags.
+    pub fn with(flags: &[&str]) -> Self {
         let mut command = Command::new(ROLLOUTD);
-        command.args(["dev", "--speed", "10", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["dev", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(flags);
         let mut running = Running::start(command.stdout(Stdio::piped()));
         let mut lines = running.output().lines();
         let mut announced = |what: &str| {

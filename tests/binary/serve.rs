@@ -22,15 +22,17 @@ fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-struct Serve {
-    running: Running,
+/// A `rolloutd serve` that runs.
+pub struct Serve {
+    pub running: Running,
     api: SocketAddr,
-    probes: SocketAddr,
+    pub probes: SocketAddr,
     metrics: SocketAddr,
 }
 
 impl Serve {
-    fn start(kubeconfig: &Path, namespace: &str) -> Self {
+    /// With a namespace of a cluster.
+    pub fn start(kubeconfig: &Path, namespace: &str) -> Self {
         let (api, probes, metrics) = (free(), free(), free());
         let mut command = Command::new(ROLLOUTD);
         command
@@ -46,7 +48,8 @@ impl Serve {
         Self { running: Running::start(&mut command), api, probes, metrics }
     }
 
-    fn rolloutctl(&self, namespace: &str, arguments: &[&str]) -> String {
+    /// rolloutctl, pointed at it.
+    pub fn rolloutctl(&self, namespace: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(ROLLOUTCTL);
         succeeds(
             command

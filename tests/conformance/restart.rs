@@ -25,10 +25,12 @@ scenarios! {
     an_update_restarts_pods_by_itself
 }
 
+/// By version: a pod's name and how it is then, unless it is gone.
+type History = BTreeMap<u64, (String, Option<Pod>)>;
+
 /// Everything that pods went through.
 struct Pods {
-    /// By version: the pod, or that it is gone.
-    seen: Arc<Mutex<BTreeMap<u64, (String, Option<Pod>)>>>,
+    seen: Arc<Mutex<History>>,
 }
 
 impl Pods {
@@ -36,7 +38,7 @@ impl Pods {
         let api: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
         let list = api.list(&ListParams::default()).await.expect("pods are listed");
         let mut version = list.metadata.resource_version.unwrap_or_default();
-        let seen: BTreeMap<u64, (String, Option<Pod>)> =
+        let seen: History =
             list.items.into_iter().map(|pod| (version_of(&pod), (pod.name_any(), Some(pod)))).collect();
         let seen = Arc::new(Mutex::new(seen));
         let recorded = Arc::clone(&seen);

@@ -227,7 +227,7 @@ fn a_status_of_an_older_spec_lets_no_switch_pass() {
     let mut world = waiting(3, r#"{ "autoPromotionEnabled": false, "abortScaleDownDelaySeconds": 1 }"#);
     world.patch_status(json!({ "abort": true }));
     world.settle();
-    world.now = world.now + SignedDuration::from_secs(1);
+    world.now += SignedDuration::from_secs(1);
     let down = world.plan();
     world.apply(&down);
     assert_eq!(world.replicas("v2"), 0);
@@ -433,7 +433,7 @@ fn a_service_of_another_rollout_is_not_touched() {
 fn from_blue_green_to_canary_the_services_get_their_selectors_back() {
     let mut world = waiting(4, MANUAL);
     world.edit(|spec| {
-        spec["strategy"] = json!({ "canary": { "steps": [{ "setWeight": 50 }, { "pause": {} }] } })
+        spec["strategy"] = json!({ "canary": { "steps": [{ "setWeight": 50 }, { "pause": {} }] } });
     });
     world.settle();
     assert_eq!(phase(&world), (RolloutPhase::Paused, "CanaryPauseStep".to_owned()));
