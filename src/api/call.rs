@@ -74,11 +74,11 @@ impl Context {
         if done.effect != Effect::Changed || done.mode == Mode::DryRun {
             return;
         }
-        let spec = |subject: &Subject| subject.object["spec"].clone();
-        let before = done.before.as_ref();
-        let is_of_spec = before.is_none_or(|before| spec(before) != spec(&done.after));
-        let is_of_template =
-            before.is_none_or(|before| spec(before)["template"] != spec(&done.after)["template"]);
+        let is_of = |part: &str| {
+            let after = done.after.object.pointer(part);
+            done.before.as_ref().is_none_or(|before| before.object.pointer(part) != after)
+        };
+        let (is_of_spec, is_of_template) = (is_of("/spec"), is_of("/spec/template"));
         let about = done.after.about();
         // Which revision a new template becomes is decided later.
         let revision = if is_of_template { done.revision } else { done.after.revision() };
