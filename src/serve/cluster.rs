@@ -161,6 +161,13 @@ impl Throttles {
     }
 }
 
+/// Whether a client repeats what the server refuses for the moment. The workers, watches and the Lease have their own
+/// backoff; a client that repeats an eviction until its deadline would keep from them that a disruption budget forbids
+/// it, and ask ten times where once is enough.
+fn retries(part: Part) -> bool {
+    part == Part::Api
+}
+
 /// The clients of a cluster, one for each part.
 pub struct Cluster {
     clients: HashMap<Part, Client>,
@@ -177,7 +184,9 @@ impl Cluster {
             let throttle = throttles.of(part);
             let agent = HeaderValue::from_static(part.agent());
             let requests = Requests { agent, throttle, metrics: metrics.clone() };
-            Ok((part, ClientBuilder::try_from(config.clone())?.with_layer(&requests).build()))
+            let mut config = config.clone();
+            config.default_retry = retries(part);
+            Ok((part, ClientBuilder::try_from(config)?.with_layer(&requests).build()))
         };
         Ok(Self { clients: Part::ALL.into_iter().map(client).collect::<Result<_, Error>>()? })
     }

@@ -14,6 +14,7 @@ use rolloutd::clock::Clock;
 use rolloutd::crd::{self, Rollout};
 use rolloutd::lease::Leadership;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
+use rolloutd::serve::cluster::{Cluster, Throttles};
 use rolloutd::serve::process::Process;
 use rolloutd::serve::{Connect, Election, Options, Part, Reconcile, Threads};
 use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
@@ -188,10 +189,9 @@ impl World {
     }
 
     async fn on(kubernetes: &Kubernetes) -> Self {
-        let mut clients = Vec::new();
-        for part in Part::ALL {
-            clients.push((part, kubernetes.client(part.agent()).await.expect("a client")));
-        }
+        let config = kubernetes.config(kubernetes::ADMIN).await.expect("a kubeconfig");
+        let cluster = Cluster::new(&config, &Throttles::new(0.0, 1), &Metrics::default()).expect("clients");
+        let clients = Part::ALL.into_iter().map(|part| (part, cluster.client(part))).collect();
         let client = kubernetes.client("test").await.expect("a client");
         Self::new(client, Kube { clients }, Clock::wall()).await
     }

@@ -143,15 +143,21 @@ impl Kubernetes {
         self.client_as(ADMIN, user_agent).await
     }
 
-    /// A client that acts as `user`.
-    pub(crate) async fn client_as(&self, user: User, user_agent: &str) -> Result<Client, StartError> {
+    /// How `user` reaches the server.
+    pub(crate) async fn config(&self, user: User) -> Result<Config, StartError> {
         let options =
             KubeConfigOptions { context: Some(user.token.to_owned()), ..KubeConfigOptions::default() };
-        let mut config =
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &options).await?;
+        Ok(Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &options).await?)
+    }
+
+    /// A client that acts as `user`.
+    pub(crate) async fn client_as(&self, user: User, user_agent: &str) -> Result<Client, StartError> {
+        let mut config = self.config(user).await?;
         let agent =
             http::HeaderValue::from_str(user_agent).map_err(|error| kube::Error::HttpError(error.into()))?;
         config.headers.push((http::header::USER_AGENT, agent));
+        // What the server refuses for the moment is to be seen.
+        config.default_retry = false;
         Ok(Client::try_from(config)?)
     }
 
