@@ -80,6 +80,13 @@ impl<K: Resource> Cache<K> {
         keys.filter_map(|key| state.objects.get(key).cloned()).collect()
     }
 
+    /// The objects of a namespace, sorted by name.
+    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let state = self.read();
+        let from = state.objects.range(Key::new(namespace, "")..);
+        from.take_while(|(key, _)| key.namespace == namespace).map(|(_, object)| Arc::clone(object)).collect()
+    }
+
     /// All objects, sorted by namespace and name.
     pub(super) fn all(&self) -> Vec<Arc<K>> {
         self.read().objects.values().cloned().collect()

@@ -1,5 +1,5 @@
 //! Controllers that stand in for a cluster: pods out of ReplicaSets, a kubelet, a scheduler, a garbage collector,
-//! and a namespace controller.
+//! disruption budgets, and a namespace controller.
 //!
 //! Plain `kube` clients, so that they run against the embedded API and against a real kube-apiserver alike; they
 //! know plain Kubernetes only. [`SimCluster::start`] wires watches (`cache`) to controllers (`queue`); each
@@ -7,6 +7,7 @@
 
 mod behaviour;
 mod cache;
+mod disruption;
 mod event;
 mod garbage;
 mod kubelet;
@@ -38,6 +39,7 @@ pub use self::behaviour::{
     START_UP_ANNOTATION, TERMINATION_ANNOTATION,
 };
 use self::cache::{Cache, Key, Listener, feed};
+use self::disruption::Disruptions;
 use self::garbage::Garbage;
 use self::kubelet::{Fault, Kubelet, NotInjected};
 use self::namespace::NamespaceController;
@@ -273,11 +275,18 @@ impl Parts {
             stop: self.stop.clone(),
         }));
         garbage.watch();
-        self.watch(&self.sets, vec![listener(&sets, ReplicaSets::on_set), garbage.listener(&self.sets)]);
+        let disruptions = self.disruptions();
+        let set_listeners = vec![
+            listener(&sets, ReplicaSets::on_set),
+            listener(&disruptions, Disruptions::on_set),
+            garbage.listener(&self.sets),
+        ];
+        self.watch(&self.sets, set_listeners);
         let pod_listeners = vec![
             listener(&sets, ReplicaSets::on_pod),
             listener(&kubelet, Kubelet::on_pod),
             listener(&scheduler, Scheduler::on_pod),
+            listener(&disruptions, Disruptions::on_pod),
             garbage.listener(&self.pods),
         ];
         self.watch(&self.pods, pod_listeners);
@@ -285,7 +294,21 @@ impl Parts {
         self.run(&kubelet);
         self.run(&scheduler);
         self.run(&garbage);
+        self.run(&disruptions);
         kubelet
+    }
+
+    fn disruptions(&self) -> Arc<Disruptions> {
+        let budgets = Arc::new(Cache::new());
+        let controller = Arc::new(Disruptions::new(disruption::Context {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            budgets: Arc::clone(&budgets),
+            sets: Arc::clone(&self.sets),
+            pods: Arc::clone(&self.pods),
+        }));
+        self.watch(&budgets, vec![listener(&controller, Disruptions::on_budget)]);
+        controller
     }
 
     fn start_namespaces(&self) {

@@ -8,6 +8,7 @@
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
 
+mod budgets;
 mod faults;
 mod garbage;
 mod lab;
@@ -61,6 +62,9 @@ macro_rules! every_scenario {
                 another_owner_keeps_an_object,
                 an_object_born_to_a_missing_owner_goes,
             }
+            budgets {
+                a_budget_gives_one_pod_at_a_time,
+            }
             namespaces {
                 a_deleted_namespace_is_emptied,
             }
@@ -78,6 +82,17 @@ macro_rules! every_scenario {
 
 mod on_embedded {
     every_scenario!(crate::lab::on_embedded);
+
+    /// What takes minutes, which only virtual time has.
+    mod minutes {
+        #[test]
+        fn an_eviction_that_deletes_nothing_is_given_back() {
+            crate::lab::on_embedded(
+                "eviction_given_back",
+                crate::budgets::an_eviction_that_deletes_nothing_is_given_back,
+            );
+        }
+    }
 }
 
 mod on_kubernetes {
