@@ -1,6 +1,6 @@
 # The commands that people and .ci/run use. `cargo build` and `cargo test` need nothing but a Rust toolchain.
 
-.PHONY: help build test lint buf released crds demo kubernetes conformance conformance-full properties durability
+.PHONY: help build test lint buf released crds demo kubernetes conformance conformance-full properties durability kill
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -43,3 +43,6 @@ properties: ## the plan's properties with many cases; CASES=n
 durability: ## kill a cluster on disk at many moments; SEEDS=n
 	ROLLOUTD_SEEDS=$(or $(SEEDS),100) cargo test --locked --test binary durability -- --nocapture
 	PROPTEST_CASES=2000 cargo test --locked --lib apiserver::durable
+
+kill: ## kill -9 of control planes at their writes, and of the API server between them; SEEDS=n
+	ROLLOUTD_KILL_SEEDS=$(or $(SEEDS),50) cargo test --locked --test binary killed -- --nocapture --test-threads 1

@@ -3,6 +3,8 @@
 //!
 //! `ROLLOUTD_KILL_SEEDS` says how many seeds (default 4); a failure names its own.
 
+mod api_server;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -17,7 +19,7 @@ use rolloutd::apiserver::{self, ApiServer, Write};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{Rollout, RolloutPhase};
 use rolloutd::serve::Part;
-use rolloutd::simcluster::{self, Behaviour, Namespaces, SimCluster};
+use rolloutd::simcluster::{self, Behaviour, Namespaces, START_UP_ANNOTATION, SimCluster};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -108,11 +110,7 @@ impl Cluster {
         let kubeconfig = folder.path().join("config");
         let url = format!("http://{}", listener.local_addr().unwrap());
         std::fs::write(&kubeconfig, kubeconfig_for(&url)).unwrap();
-        let behaviour = Behaviour {
-            start_up: Duration::from_millis(50),
-            termination: Duration::from_millis(20),
-            ..Behaviour::default()
-        };
+        let behaviour = Behaviour { termination: Duration::from_millis(20), ..Behaviour::default() };
         let config =
             simcluster::Config { clock: Clock::wall(), behaviour, seed, namespaces: Namespaces::Managed };
         let simcluster = SimCluster::start(api.client("simcluster"), config);
@@ -199,7 +197,7 @@ async fn create(client: &Client) {
             "metadata": { "name": name },
             "spec": {
                 "replicas": replicas, "strategy": strategy, "selector": { "matchLabels": { "app": name } },
-                "template": { "metadata": { "labels": { "app": name } },
+                "template": { "metadata": { "labels": { "app": name }, "annotations": { START_UP_ANNOTATION: "50ms" } },
                     "spec": { "containers": [{ "name": "web", "image": image("v1") }] } },
             },
         });
