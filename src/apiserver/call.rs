@@ -35,7 +35,7 @@ impl<'r> Call<'r> {
     pub(crate) fn resolve(state: &State, request: &'r Request, target: Target) -> Result<Self, ApiError> {
         let Target { group, version, plural, .. } = &target;
         let Some(resource) = state.catalog.served(group, version, plural) else {
-            let known = group.is_empty() || state.catalog.is_built_in(group, version);
+            let known = group.is_empty() || state.catalog.is_built_in(group);
             return Err(if known { ApiError::UnknownResource } else { ApiError::UnknownPath });
         };
         let version = resource.version(version).ok_or(ApiError::UnknownResource)?.clone();
@@ -163,7 +163,7 @@ fn allows(subresource: Option<Subresource>, verb: Verb, target: &Target) -> bool
         Some(Subresource::Status | Subresource::Scale) => {
             matches!(verb, Verb::Get | Verb::Update | Verb::Patch)
         }
-        Some(Subresource::Binding) => verb == Verb::Create,
+        Some(Subresource::Binding | Subresource::Eviction) => verb == Verb::Create,
         Some(Subresource::Finalize) => verb == Verb::Update,
         None => match verb {
             Verb::Update | Verb::Patch => !target.name.is_empty(),

@@ -48,9 +48,9 @@ impl Catalog {
         self.in_version(group, version).next().is_some()
     }
 
-    /// Whether the server itself has resources in this version of the group.
-    pub(crate) fn is_built_in(&self, group: &str, version: &str) -> bool {
-        self.in_version(group, version).any(|resource| resource.origin == Origin::BuiltIn)
+    /// Whether the server itself has resources in this group, in whatever version.
+    pub(crate) fn is_built_in(&self, group: &str) -> bool {
+        self.resources.iter().any(|(id, resource)| id.group == group && resource.origin == Origin::BuiltIn)
     }
 
     pub(crate) fn has_group(&self, group: &str) -> bool {

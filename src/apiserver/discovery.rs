@@ -97,7 +97,7 @@ fn verbs(version: &Version) -> Vec<&'static str> {
 fn subresource_verbs(part: Subresource) -> &'static [&'static str] {
     match part {
         Subresource::Status | Subresource::Scale => &["get", "patch", "update"],
-        Subresource::Binding => &["create"],
+        Subresource::Binding | Subresource::Eviction => &["create"],
         Subresource::Finalize => &["update"],
     }
 }
@@ -140,6 +140,7 @@ fn foreign_kind(part: Subresource) -> Option<(&'static str, &'static str, &'stat
     match part {
         Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
         Subresource::Binding => Some(("", "v1", "Binding")),
+        Subresource::Eviction => Some(("policy", "v1", "Eviction")),
         Subresource::Status | Subresource::Finalize => None,
     }
 }

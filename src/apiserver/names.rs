@@ -202,6 +202,34 @@ pub(crate) fn label_value(text: &str) -> Reasons {
     reasons
 }
 
+/// A number of percent.
+pub(crate) fn percent(text: &str) -> Reasons {
+    let number = text.strip_suffix('%').unwrap_or_default();
+    if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) {
+        return Reasons::new();
+    }
+    let what = "a valid percent string must be a numeric string followed by an ending '%'";
+    vec![mismatch(what, &["1%", "93%"], "[0-9]+%")]
+}
+
+/// The reason of a `metav1.Condition`.
+pub(crate) fn condition_reason(text: &str) -> Reasons {
+    let bytes = text.as_bytes();
+    let is_word = |c: &u8| c.is_ascii_alphanumeric() || *c == b'_';
+    let fits = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(is_word)
+        && bytes.iter().all(|c| is_word(c) || b",:".contains(c));
+    if fits {
+        return Reasons::new();
+    }
+    vec![mismatch(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+         characters or '_,:', and must end with an alphanumeric character or '_'",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+    )]
+}
+
 /// A key of a ConfigMap's or Secret's data.
 pub(crate) fn config_key(text: &str) -> Reasons {
     let mut reasons = Reasons::new();

@@ -44,6 +44,8 @@ pub(crate) enum Subresource {
     Scale,
     /// `pods/binding`: puts a pod on a node.
     Binding,
+    /// `pods/eviction`: deletes a pod if the budgets of disruptions allow that.
+    Eviction,
     /// `namespaces/finalize`: sets `spec.finalizers`.
     Finalize,
 }
@@ -54,6 +56,7 @@ impl Subresource {
             Self::Status => "status",
             Self::Scale => "scale",
             Self::Binding => "binding",
+            Self::Eviction => "eviction",
             Self::Finalize => "finalize",
         }
     }

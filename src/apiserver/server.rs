@@ -212,10 +212,11 @@ impl ApiServer {
             Verb::Get => read::get(state, call),
             Verb::List => read::list(state, call),
             Verb::Watch => self.watch(state, call, shutdown),
-            Verb::Create if call.subresource == Some(Subresource::Binding) => {
-                write::binding::bind(state, call)
-            }
-            Verb::Create => write::create::create(state, call),
+            Verb::Create => match call.subresource {
+                Some(Subresource::Binding) => write::binding::bind(state, call),
+                Some(Subresource::Eviction) => write::eviction::evict(state, call),
+                _ => write::create::create(state, call),
+            },
             Verb::Update => write::update::update(state, call),
             Verb::Patch => write::patch::patch(state, call),
             Verb::Delete => write::delete::delete(state, call),

@@ -108,6 +108,9 @@ pub(crate) enum ApiError {
     TooLarge(String),
     #[error("{0}")]
     Expired(String),
+    /// An eviction that a budget does not allow now.
+    #[error("Cannot evict pod as it would violate the pod's disruption budget.")]
+    Disrupting { why: String, retry: Retry },
     #[error("Timeout: Too large resource version: {wanted}, current: {current}")]
     VersionAhead { wanted: u64, current: u64 },
     #[error("{0}")]
@@ -120,6 +123,13 @@ pub(crate) enum ApiError {
     /// What the real server lets through as an error without a reason, code 500.
     #[error("{0}")]
     Unclassified(String),
+}
+
+/// Whether a refusal says when to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    AfterSeconds(u64),
+    Unsaid,
 }
 
 /// A cause that no field violation expresses.
@@ -176,6 +186,7 @@ impl ApiError {
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType(_) | Self::UnknownPatch => 415,
             Self::Invalid { .. } | Self::PatchFailed => 422,
+            Self::Disrupting { .. } => 429,
             Self::Internal(_)
             | Self::Unclassified(_)
             | Self::NotStored { cause: durable::Cause::Other, .. } => 500,
@@ -198,6 +209,7 @@ impl ApiError {
             Self::Conflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
             Self::TooLarge(_) => "RequestEntityTooLarge",
+            Self::Disrupting { .. } => "TooManyRequests",
             Self::UnsupportedMediaType(_) | Self::UnknownPatch => "UnsupportedMediaType",
             Self::Invalid { .. } | Self::PatchFailed => "Invalid",
             Self::Internal(_) | Self::NotStored { .. } => "InternalError",
@@ -229,6 +241,13 @@ impl ApiError {
             }
             Self::Internal(message) | Self::NotStored { why: message, .. } => {
                 Some(json!({"causes": [{"message": message}]}))
+            }
+            Self::Disrupting { why, retry } => {
+                let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": why}]});
+                if let Retry::AfterSeconds(seconds) = retry {
+                    details["retryAfterSeconds"] = json!(seconds);
+                }
+                Some(details)
             }
             Self::VersionAhead { .. } => Some(json!({
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],

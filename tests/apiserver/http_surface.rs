@@ -26,13 +26,20 @@ async fn discovery_names_groups_versions_and_resources() {
     let groups = ask(&client, "GET", "/apis", None).await.body;
     assert_eq!(
         names(&groups["groups"], "name"),
-        ["apiextensions.k8s.io", "apps", "coordination.k8s.io", "ex.dev"]
+        ["apiextensions.k8s.io", "apps", "coordination.k8s.io", "policy", "ex.dev"]
     );
     let core = ask(&client, "GET", "/api/v1", None).await.body;
     let resources = names(&core["resources"], "name");
-    for resource in
-        ["pods", "pods/status", "pods/binding", "services", "namespaces/finalize", "secrets", "events"]
-    {
+    for resource in [
+        "pods",
+        "pods/status",
+        "pods/binding",
+        "pods/eviction",
+        "services",
+        "namespaces/finalize",
+        "secrets",
+        "events",
+    ] {
         assert!(resources.contains(&resource), "{resource}");
     }
     let apps = ask(&client, "GET", "/apis/apps/v1", None).await.body;

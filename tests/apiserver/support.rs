@@ -31,6 +31,7 @@ pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) warnings: Vec<String>,
     pub(crate) content_type: String,
+    pub(crate) retry_after: String,
     /// JSON, or the text.
     pub(crate) body: Value,
 }
@@ -54,12 +55,13 @@ pub(crate) async fn send(
 async fn read(response: Response<Body>) -> Answer {
     let header = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let warnings = response.headers().get_all("warning").iter().map(header).collect();
-    let content_type = response.headers().get("content-type").map(header).unwrap_or_default();
+    let one = |name| response.headers().get(name).map(header).unwrap_or_default();
+    let (content_type, retry_after) = (one("content-type"), one("retry-after"));
     let code = response.status().as_u16();
     let bytes = response.into_body().collect_bytes().await.unwrap();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { code, warnings, content_type, body }
+    Answer { code, warnings, content_type, retry_after, body }
 }
 
 /// Sends a JSON body and expects JSON.

@@ -19,6 +19,7 @@ import (
 	autoscaling "k8s.io/api/autoscaling/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -27,8 +28,8 @@ import (
 var roots = []any{
 	core.Namespace{}, core.Pod{}, core.Service{}, core.Event{}, core.ConfigMap{}, core.Secret{},
 	core.ServiceAccount{}, core.Binding{}, apps.ReplicaSet{}, apps.ControllerRevision{},
-	coordination.Lease{}, autoscaling.Scale{}, apiextensions.CustomResourceDefinition{},
-	meta.DeleteOptions{},
+	coordination.Lease{}, autoscaling.Scale{}, policy.PodDisruptionBudget{}, policy.Eviction{},
+	apiextensions.CustomResourceDefinition{}, meta.DeleteOptions{},
 }
 
 // opaque types encode themselves; the server knows their JSON form by name.

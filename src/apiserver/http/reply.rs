@@ -1,7 +1,7 @@
 //! Answers: documents, texts and streams, and their headers.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -81,6 +81,12 @@ impl Reply {
 
     /// The HTTP response.
     pub(crate) fn into_response(self) -> Response<AnswerBody> {
+        let retry_after = match &self.content {
+            Content::Document { value, .. } if self.code >= 400 => {
+                value.pointer("/details/retryAfterSeconds").and_then(Value::as_u64)
+            }
+            _ => None,
+        };
         let (content_type, body) = match self.content {
             Content::Document { value, media, content_type } => {
                 let (name, bytes) = encoded(&value, media);
@@ -90,6 +96,9 @@ impl Reply {
             Content::Watch(body) => ("application/json", body.boxed_unsync()),
         };
         let mut response = Response::new(body);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         *response.status_mut() = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

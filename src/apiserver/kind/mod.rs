@@ -8,7 +8,9 @@ mod config_map;
 mod container;
 mod controller_revision;
 mod definition;
+mod disruption_budget;
 mod event;
+mod label_selector;
 mod lease;
 mod namespace;
 mod pod;
@@ -35,8 +37,8 @@ use super::resource::{
 use super::status::GroupResource;
 
 pub(crate) use definition::DEFINITIONS;
+pub(crate) use label_selector::format_selector;
 pub(crate) use namespace::{KUBERNETES_FINALIZER, SYSTEM_NAMESPACES, terminating};
-pub(crate) use replica_set::format_selector;
 
 /// One row of the table of built-in resources.
 struct Row {
@@ -123,14 +125,17 @@ impl Row {
 
 /// The built-in resources.
 pub(crate) fn resources() -> Vec<Resource> {
-    use Subresource::{Binding, Finalize, Scale, Status};
+    use Subresource::{Binding, Eviction, Finalize, Scale, Status};
     const ALL: &[&str] = &["all"];
     [
         Row::new("v1", "namespaces", "Namespace", namespace::NamespaceRules)
             .short(&["ns"])
             .cluster()
             .with(&[Status, Finalize]),
-        Row::new("v1", "pods", "Pod", pod::PodRules).short(&["po"]).category(ALL).with(&[Status, Binding]),
+        Row::new("v1", "pods", "Pod", pod::PodRules)
+            .short(&["po"])
+            .category(ALL)
+            .with(&[Status, Binding, Eviction]),
         Row::new("v1", "services", "Service", service::ServiceRules)
             .short(&["svc"])
             .category(ALL)
@@ -150,6 +155,14 @@ pub(crate) fn resources() -> Vec<Resource> {
             "ControllerRevision",
             controller_revision::ControllerRevisionRules,
         ),
+        Row::new(
+            "policy/v1",
+            "poddisruptionbudgets",
+            "PodDisruptionBudget",
+            disruption_budget::DisruptionBudgetRules,
+        )
+        .short(&["pdb"])
+        .with(&[Status]),
         Row::new("coordination.k8s.io/v1", "leases", "Lease", lease::LeaseRules),
         Row::new(
             "apiextensions.k8s.io/v1",

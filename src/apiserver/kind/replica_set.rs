@@ -5,11 +5,11 @@ use k8s_openapi::api::apps;
 use serde_json::{Value, json};
 
 use super::container::push_non_negative;
+use super::label_selector::validate_label_selector;
 use super::pod_spec::validate_template;
-use super::{open_api, read, set_default};
+use super::{format_selector, open_api, read, set_default};
 use crate::apiserver::field::{Path, Violation, Violations};
-use crate::apiserver::metadata::{immutable, validate_labels};
-use crate::apiserver::names;
+use crate::apiserver::metadata::immutable;
 use crate::apiserver::object::{Object, semantically_equal};
 use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, count_spec_changes, keep_status};
 use crate::apiserver::selector::LabelSelector;
@@ -145,11 +145,8 @@ fn validate_selector(selector: &Value, path: &Path) -> Violations {
     if selector.is_null() {
         return vec![Violation::required(path, "")];
     }
-    let mut violations = validate_labels(selector.map("/matchLabels"), &path.child("matchLabels"));
+    let mut violations = validate_label_selector(selector, path);
     let expressions = selector.list("/matchExpressions");
-    for (index, expression) in expressions.iter().enumerate() {
-        validate_expression(expression, &path.child("matchExpressions").index(index), &mut violations);
-    }
     if selector.map("/matchLabels").is_none_or(serde_json::Map::is_empty) && expressions.is_empty() {
         violations.push(Violation::invalid(
             path,
@@ -158,33 +155,6 @@ fn validate_selector(selector: &Value, path: &Path) -> Violations {
         ));
     }
     violations
-}
-
-fn validate_expression(expression: &Value, path: &Path, violations: &mut Violations) {
-    let values = expression.list("/values");
-    let at = path.child("values");
-    match expression.text("/operator") {
-        "In" | "NotIn" if values.is_empty() => {
-            let detail = "must be specified when `operator` is 'In' or 'NotIn'";
-            violations.push(Violation::required(&at, detail));
-        }
-        "Exists" | "DoesNotExist" if !values.is_empty() => {
-            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            violations.push(Violation::forbidden(&at, detail));
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        other => {
-            let detail = "not a valid selector operator";
-            violations.push(Violation::invalid(&path.child("operator"), other, detail));
-        }
-    }
-    let key = expression.text("/key");
-    let reasons = names::qualified_name(key).into_iter();
-    violations.extend(reasons.map(|why| Violation::invalid(&path.child("key"), key, why)));
-    for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
-        let reasons = names::label_value(value).into_iter();
-        violations.extend(reasons.map(|why| Violation::invalid(&at.index(index), value, why)));
-    }
 }
 
 fn validate_set_template(spec: &Value, path: &Path) -> Violations {
@@ -208,26 +178,6 @@ fn validate_set_template(spec: &Value, path: &Path) -> Violations {
         violations.push(Violation::forbidden(&path.child("activeDeadlineSeconds"), detail));
     }
     violations
-}
-
-/// A selector in text form, as tables and scales show it.
-pub(crate) fn format_selector(selector: &Value) -> String {
-    let labels = selector.map("/matchLabels").into_iter().flatten();
-    let equal = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
-    let expressions = selector.list("/matchExpressions").iter().map(|expression| {
-        let mut values: Vec<&str> = expression.list("/values").iter().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let (key, values) = (expression.text("/key"), values.join(","));
-        match expression.text("/operator") {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        }
-    });
-    let mut parts: Vec<String> = equal.chain(expressions).collect();
-    parts.sort_by(|a, b| a.trim_start_matches('!').cmp(b.trim_start_matches('!')));
-    if parts.is_empty() { "<none>".to_owned() } else { parts.join(",") }
 }
 
 #[cfg(test)]
@@ -306,13 +256,5 @@ mod tests {
             violations[2],
             "status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas"
         );
-    }
-
-    #[test]
-    fn selectors_are_shown_in_text_form() {
-        let selector = json!({"matchLabels": {"b": "2", "a": "1"},
-            "matchExpressions": [{"key": "c", "operator": "NotIn", "values": ["y", "x"]}, {"key": "d", "operator": "DoesNotExist"}]});
-        assert_eq!(format_selector(&selector), "a=1,b=2,c notin (x,y),!d");
-        assert_eq!(format_selector(&Value::Null), "<none>");
     }
 }

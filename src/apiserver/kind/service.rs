@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core;
 use serde_json::{Value, json};
 
-use super::replica_set::format_selector;
-use super::{open_api, read, service_address, service_validation, set_default};
+use super::{format_selector, open_api, read, service_address, service_validation, set_default};
 use crate::apiserver::field::{Path, Violation, Violations};
 use crate::apiserver::names::NameFormat;
 use crate::apiserver::object::Object;

@@ -69,13 +69,18 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, ApiError> {
 }
 
 /// What became of an object.
-enum Outcome {
+pub(super) enum Outcome {
     Gone(Arc<Value>),
     /// It stays until its finalizers are removed or its grace has passed.
     Waiting(Arc<Value>),
 }
 
-fn delete_one(state: &mut State, call: &Call<'_>, options: &DeleteOptions) -> Result<Outcome, ApiError> {
+/// Deletes an object, whether it goes at once or not.
+pub(super) fn delete_one(
+    state: &mut State,
+    call: &Call<'_>,
+    options: &DeleteOptions,
+) -> Result<Outcome, ApiError> {
     let object = state.store.get(&call.resource.id, &call.key()).cloned().ok_or_else(|| call.not_found())?;
     let id = (call.resource.id.group.as_str(), call.resource.id.resource.as_str());
     match id {
@@ -88,7 +93,12 @@ fn delete_one(state: &mut State, call: &Call<'_>, options: &DeleteOptions) -> Re
     }
 }
 
-fn check_preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+/// Whether the object is the one that the client means.
+pub(super) fn check_preconditions(
+    call: &Call<'_>,
+    object: &Value,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
     // The real server names the kind here where it names the resource everywhere else.
     let kind = GroupResource::new(&call.resource.id.group, &call.resource.names.kind);
     let conflict = |why: String| Err(ApiError::conflict(&kind, &call.target.name, why));

@@ -6,6 +6,7 @@
 pub(crate) mod binding;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod eviction;
 pub(crate) mod patch;
 pub(crate) mod scale;
 pub(crate) mod update;
