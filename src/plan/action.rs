@@ -154,7 +154,7 @@ pub struct ServiceAction {
 /// Pods that are to be evicted, as far as PodDisruptionBudgets permit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evictions {
-    /// The pods, in order. Where a budget does not permit one, the next takes its turn.
+    /// The pods, in order. Where a budget does not permit one, the pods of the next set take their turn.
     pub pods: Vec<Eviction>,
     /// How many of them may go now.
     pub at_most: usize,
@@ -167,6 +167,8 @@ pub struct Eviction {
     pub pod: String,
     /// Its uid: another pod of this name is not meant.
     pub uid: String,
+    /// The name of its ReplicaSet, whose pods have the same labels and with them the same budgets.
+    pub set: String,
 }
 
 /// What the planner must ask the API server.

@@ -32,8 +32,6 @@ pub enum Object {
     ReplicaSet(String),
     /// A Service, by name.
     Service(String),
-    /// A pod, by name.
-    Pod(String),
 }
 
 /// What kind of wait it is.

@@ -94,7 +94,7 @@ fn refused(setback: &Setback) -> Blocker {
         Attempt::Change(name) => (Object::ReplicaSet(name.clone()), "changed"),
         Attempt::Delete(name) => (Object::ReplicaSet(name.clone()), "deleted"),
         Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
-        Attempt::Evict(pod) => (Object::Pod(pod.clone()), "evicted"),
+        Attempt::Evict(name) => (Object::ReplicaSet(name.clone()), "pods evicted"),
         Attempt::Rollout => (Object::Rollout, "changed"),
     };
     Blocker {

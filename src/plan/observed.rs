@@ -269,7 +269,7 @@ pub enum Attempt {
     Delete(String),
     /// Change the selector of the Service of this name.
     Service(String),
-    /// Evict the pod of this name.
+    /// Evict pods of the ReplicaSet of this name.
     Evict(String),
     /// Write the rollout itself.
     Rollout,

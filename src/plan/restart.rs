@@ -63,7 +63,7 @@ pub(super) fn restart(
     }
     let (available, wake_at) = available(&pods, rollout.spec.min_ready_seconds(), now);
     let at_most = usize::try_from(available - least_available(seen)).unwrap_or(0);
-    let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone() };
+    let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone(), set: set_of(seen, pod) };
     let staying = older.iter().filter(|pod| !pod.terminating && at_most > 0);
     Restart {
         evictions: Evictions { pods: staying.map(evict).collect(), at_most },
@@ -75,7 +75,14 @@ pub(super) fn restart(
     }
 }
 
-/// Pods in the order in which they go: those of the stable set first, then those of the new one, then the others; oldest first.
+/// The name of a pod's set.
+fn set_of(seen: &Observed, pod: &Pod) -> String {
+    let set = seen.sets.iter().find(|set| set.uid == pod.set);
+    set.map_or_else(|| pod.set.clone(), |set| set.name.clone())
+}
+
+/// Pods in the order in which they go: those of the stable set first, then those of the new one, then the others; of a set those
+/// that serve nobody, which budgets permit soonest, and then the oldest.
 fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
     let stable = revisions.stable.map(|set| set.uid.as_str());
     let new = revisions.new_set().map(|set| set.uid.as_str());
@@ -85,7 +92,14 @@ fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
         _ => 2,
     };
     let mut pods: Vec<&Pod> = seen.pods.iter().collect();
-    pods.sort_by(|a, b| (rank(a), a.created, &a.name).cmp(&(rank(b), b.created, &b.name)));
+    pods.sort_by(|a, b| {
+        (rank(a), a.ready_since.is_some(), a.created, &a.name).cmp(&(
+            rank(b),
+            b.ready_since.is_some(),
+            b.created,
+            &b.name,
+        ))
+    });
     pods
 }
 
@@ -196,6 +210,19 @@ mod tests {
             assert_eq!(evicted.len(), going, "{unavailable}: {evicted:?}");
             assert_eq!(evicted[0], "web-a-3", "the oldest first");
         }
+    }
+
+    #[test]
+    fn of_a_set_those_go_first_that_serve_nobody() {
+        let more = json!({ "spec": { "strategy": { "canary": { "maxUnavailable": 2 } } } });
+        let mut pods = pods("a", &[0, 1, 2, 3]);
+        pods[2].ready_since = None;
+        let plan = plan(&seen(&more, pods), at(20));
+        let going: Vec<_> = plan.evictions.pods.iter().map(|going| (&*going.pod, &*going.set)).collect();
+        assert_eq!(
+            (plan.evictions.at_most, going[0], going[1]),
+            (1, ("web-a-2", "web-a"), ("web-a-0", "web-a"))
+        );
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn still_disrupted(
     let listed = old.disrupted_pods.iter().flatten();
     let is_awaited = |name: &str| pods.iter().any(|pod| pod::name(pod) == name && !pod::is_deleting(pod));
     let awaited =
-        listed.filter(|(name, since)| is_awaited(name) && given_back_at(since).is_some_and(|end| end >= now));
+        listed.filter(|(name, since)| is_awaited(name) && given_back_at(since).is_some_and(|end| end > now));
     awaited.map(|(name, since)| (name.clone(), since.clone())).collect()
 }
 
@@ -346,7 +346,7 @@ mod tests {
         let lately = evicted("2026-01-01T00:09:00Z");
         assert_eq!((lately.current_healthy, lately.disruptions_allowed), (Some(3), Some(0)));
         assert_eq!(lately.disrupted_pods.unwrap().into_keys().collect::<Vec<_>>(), ["web-0"]);
-        let long_ago = evicted("2026-01-01T00:07:59Z");
+        let long_ago = evicted("2026-01-01T00:08:00Z");
         assert_eq!((long_ago.current_healthy, long_ago.disruptions_allowed), (Some(4), Some(1)));
         assert_eq!(long_ago.disrupted_pods, None);
     }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions,
-};
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -197,12 +197,21 @@ impl Writer {
     /// [`DISRUPTION_BUDGET`] when a budget does not permit it now.
     pub async fn evict(&self, rollout: &Key, pod: &str, uid: &str) -> Result<(), WriteError> {
         let api: Api<PodRecord> = Api::namespaced(self.client.clone(), &rollout.namespace);
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let delete_options = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let params = EvictParams { delete_options: Some(delete_options), ..EvictParams::default() };
+        // `Api::evict` puts the options under a name that servers do not know, so that they count for nothing.
+        let preconditions =
+            meta::Preconditions { uid: Some(uid.to_owned()), ..meta::Preconditions::default() };
+        let eviction = Eviction {
+            metadata: meta::ObjectMeta { name: Some(pod.to_owned()), ..meta::ObjectMeta::default() },
+            delete_options: Some(meta::DeleteOptions {
+                preconditions: Some(preconditions),
+                ..meta::DeleteOptions::default()
+            }),
+        };
         let object = ObjectId::Pod(Key::new(&*rollout.namespace, pod));
         let request = async {
-            match api.evict(pod, &params).await {
+            let posted: kube::Result<Value> =
+                api.create_subresource("eviction", pod, &PostParams::default(), &eviction).await;
+            match posted {
                 Err(kube::Error::Api(status)) if is_budgets(&status) => Ok(Err(status.message)),
                 answer => answer.map(Ok),
             }
@@ -404,4 +413,38 @@ fn conditional(patch: &Value, version: &Version) -> (PatchParams, Patch<Value>) 
 fn dynamic(object: &Value) -> Result<DynamicObject, WriteError> {
     serde_json::from_value(object.clone())
         .map_err(|error| WriteError::Refused(refusal("Invalid", error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_eviction_means_one_pod_and_no_other_of_its_name() {
+        let sent: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let received = Arc::clone(&sent);
+        let serve = move |request: http::Request<kube::client::Body>| {
+            let received = Arc::clone(&received);
+            async move {
+                assert_eq!(request.uri().path(), "/api/v1/namespaces/shop/pods/web-a/eviction");
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                received.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+                let conflict = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409,
+                    "reason": "Conflict", "message": "the UID in the precondition does not match" });
+                let body = kube::client::Body::from(conflict.to_string().into_bytes());
+                Ok::<_, Infallible>(http::Response::builder().status(409).body(body).unwrap())
+            }
+        };
+        let writer = Writer::new(Client::new(tower::service_fn(serve), "default"), Arc::default());
+        let answer = writer.evict(&Key::new("shop", "web"), "web-a", "uid-a").await;
+        assert!(matches!(answer, Err(WriteError::Gone)), "{answer:?}");
+        let wanted = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "web-a" },
+            "deleteOptions": { "preconditions": { "uid": "uid-a" } } });
+        assert_eq!(*sent.lock().unwrap(), [wanted]);
+    }
 }

@@ -313,7 +313,7 @@ impl Planner {
                 .iter()
                 .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
             Attempt::Service(name) => plan.services.iter().any(|action| action.name == *name),
-            Attempt::Evict(pod) => plan.evictions.pods.iter().any(|eviction| eviction.pod == *pod),
+            Attempt::Evict(set) => plan.evictions.pods.iter().any(|eviction| eviction.set == *set),
             Attempt::Collide(_) => creates || writes_rollout,
             Attempt::Rollout => writes_rollout,
         };

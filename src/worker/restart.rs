@@ -24,11 +24,12 @@ pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop:
 
 async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evictions) {
     let mut left = evictions.at_most;
-    for Eviction { pod, uid } in evictions.pods {
+    for Eviction { pod, uid, set } in evictions.pods {
         if left == 0 {
             return;
         }
-        let attempt = Attempt::Evict(pod.clone());
+        // What a budget refuses for one pod of a set it refuses for all: one request asks for a thousand.
+        let attempt = Attempt::Evict(set);
         if shared.store.memory.next_try(&key, &attempt, shared.clock.now()).is_some() {
             continue;
         }

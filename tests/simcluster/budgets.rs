@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, EvictParams, ListParams, Preconditions};
+use kube::api::{EvictParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, Observer};
@@ -72,11 +72,12 @@ pub(crate) async fn an_eviction_that_deletes_nothing_is_given_back(lab: Lab) {
     all_available(&mut sets, "web", 2).await;
     let mut budgets = budget(&lab, json!({ "minAvailable": 1 })).await;
     until(&mut budgets, [2, 1, 2, 1]).await;
-    let another = Preconditions { uid: Some("another".to_owned()), resource_version: None };
-    let options = DeleteParams { preconditions: Some(another), ..DeleteParams::default() };
     let name = names(&lab).await.remove(0);
-    let eviction = EvictParams { delete_options: Some(options), ..EvictParams::default() };
-    let error = lab.api::<Pod>().evict(&name, &eviction).await.unwrap_err();
+    let eviction =
+        json!({ "metadata": { "name": name }, "deleteOptions": { "preconditions": { "uid": "another" } } });
+    let posted: kube::Result<Value> =
+        lab.api::<Pod>().create_subresource("eviction", &name, &PostParams::default(), &eviction).await;
+    let error = posted.unwrap_err();
     assert!(matches!(&error, kube::Error::Api(status) if status.code == 409), "{error}");
     // It is taken before the pod is looked at, and two minutes have to pass.
     until(&mut budgets, [2, 1, 1, 0]).await;

@@ -211,7 +211,6 @@ fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         Object::Rollout => rollout_object(key),
         Object::ReplicaSet(name) => object("apps/v1", "ReplicaSet", &key.namespace, name),
         Object::Service(name) => object("v1", "Service", &key.namespace, name),
-        Object::Pod(name) => object("v1", "Pod", &key.namespace, name),
     };
     let reason = match blocker.reason {
         BlockerReason::PauseStep => Reason::PauseStep,
