@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Service;
+use kube::Api as Objects;
+use kube::api::{DeleteParams, PostParams};
 use rolloutd::api::Limits;
 use rolloutd::pb::v1;
 use serde_json::json;
@@ -153,7 +155,67 @@ async fn when_the_time_is_up_the_answer_says_what_is_waited_for(site: Site) {
     leader.stop().await;
 }
 
+/// A blue-green rollout of `web:1` with its Services.
+async fn blue_green(site: &Site) -> String {
+    let services: Objects<Service> = Objects::namespaced(site.client.clone(), &site.namespace);
+    for service in ["active", "preview"] {
+        let object = json!({ "metadata": { "name": service },
+            "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } });
+        services.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+    let mut manifest = site.manifest("web");
+    manifest["spec"]["strategy"] = json!({ "blueGreen": {
+        "activeService": "active", "previewService": "preview", "autoPromotionEnabled": false } });
+    manifest.to_string()
+}
+
+/// Which version the active Service selects.
+async fn served(site: &Site) -> Option<String> {
+    let services: Objects<Service> = Objects::namespaced(site.client.clone(), &site.namespace);
+    services.get("active").await.unwrap().spec?.selector?.remove("rollouts-pod-template-hash")
+}
+
+async fn a_blue_green_promotion_and_a_restart_are_waited_for_whole(site: Site) {
+    let (leader, server) = (site.leader().await, site.server().await);
+    let mut client = server.rollouts();
+    let apply = v1::ApplyManifestRequest {
+        parent: site.parent(),
+        manifest: blue_green(&site).await,
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let applied = client.apply_manifest(apply).await.unwrap().into_inner();
+    assert_eq!(standing(applied.objects[0].rollout.as_ref().unwrap()).0, State::Healthy);
+    let set = client.set_rollout_image(image(&site, "web:2")).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(standing(&set).0, State::Paused);
+    let hash = set.status.unwrap().current_pod_hash;
+    assert_ne!(served(&site).await.as_ref(), Some(&hash));
+    let promote = v1::PromoteRolloutRequest {
+        name: site.name("web"),
+        from: Some(Seen { pod_template_hash: hash.clone(), step_index: None }),
+        target: Some(Target::Next(())),
+        wait: seconds(60),
+        ..Default::default()
+    };
+    let promoted = client.promote_rollout(promote).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(standing(&promoted).0, State::Healthy);
+    assert_eq!(served(&site).await, Some(hash), "Healthy means that it serves");
+
+    // Kubernetes counts seconds: a pod of this very second is not older than it.
+    site.clock.sleep(Duration::from_millis(1100)).await;
+    let restart =
+        v1::RestartRolloutRequest { name: site.name("web"), wait: seconds(60), ..Default::default() };
+    let restarted = client.restart_rollout(restart).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(standing(&restarted).0, State::Healthy);
+    let object = site.rollouts().get("web").await.unwrap();
+    assert!(object.spec.restart_at.is_some());
+    assert_eq!(object.status().restarted_at, object.spec.restart_at);
+    server.stop().await;
+    leader.stop().await;
+}
+
 on_both! {
+    a_blue_green_promotion_and_a_restart_are_waited_for_whole
     an_answer_is_held_until_the_rollout_rests
     a_pause_that_follows_a_pause_is_not_taken_for_it
     when_the_time_is_up_the_answer_says_what_is_waited_for
