@@ -17,6 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use rolloutd::clock::real_sleep;
 use rolloutd::crd::{Rollout, Rounding, Strategy, keys};
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 
 /// The rollout whose history is checked.
 const NAME: &str = "web";
@@ -28,6 +29,8 @@ fn controller(set: &ReplicaSet) -> Option<&OwnerReference> {
 #[derive(Clone)]
 pub struct History {
     entries: Arc<Mutex<BTreeMap<u64, Entry>>>,
+    /// The watches, which end with it.
+    watches: Arc<Mutex<JoinSet<()>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ enum Entry {
 
 impl History {
     pub async fn follow(client: &Client, namespace: &str) -> Self {
-        let history = Self { entries: Arc::default() };
+        let history = Self { entries: Arc::default(), watches: Arc::default() };
         history.record::<Rollout>(client, namespace, |rollout| Entry::Rollout(Box::new(rollout))).await;
         history.record::<ReplicaSet>(client, namespace, |set| Entry::Set(Box::new(set))).await;
         history.record::<Service>(client, namespace, |service| Entry::Service(Box::new(service))).await;
@@ -59,7 +62,7 @@ impl History {
         let list = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed");
         let mut version = list.metadata.resource_version.unwrap_or_default();
         let entries = Arc::clone(&self.entries);
-        tokio::spawn(async move {
+        self.watches.lock().unwrap().spawn(async move {
             loop {
                 let events = api.watch(&WatchParams::default(), &version).await;
                 let mut events = events.expect("it is watched").boxed();
@@ -69,7 +72,11 @@ impl History {
                             (object.clone(), object.try_parse().map_or(Entry::Malformed, entry))
                         }
                         WatchEvent::Deleted(object) => (object.clone(), Entry::Gone(object.name_any())),
-                        _ => continue,
+                        WatchEvent::Bookmark(bookmark) => {
+                            version = bookmark.metadata.resource_version;
+                            continue;
+                        }
+                        WatchEvent::Error(status) => panic!("the history has a gap: {status:?}"),
                     };
                     version = object.resource_version().expect("objects have versions");
                     entries.lock().unwrap().insert(version.parse().expect("versions are numbers"), entry);

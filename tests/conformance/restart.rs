@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use rolloutd::crd::{Rollout, RolloutPhase};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::drive::Drive;
 use crate::scenarios::{endless, healthy, is, paused_at};
@@ -31,6 +32,8 @@ type History = BTreeMap<u64, (String, Option<Pod>)>;
 /// Everything that pods went through.
 struct Pods {
     seen: Arc<Mutex<History>>,
+    /// The watch, which ends with it.
+    _watch: JoinSet<()>,
 }
 
 impl Pods {
@@ -42,7 +45,8 @@ impl Pods {
             list.items.into_iter().map(|pod| (version_of(&pod), (pod.name_any(), Some(pod)))).collect();
         let seen = Arc::new(Mutex::new(seen));
         let recorded = Arc::clone(&seen);
-        tokio::spawn(async move {
+        let mut watch = JoinSet::new();
+        watch.spawn(async move {
             loop {
                 let mut events =
                     api.watch(&WatchParams::default(), &version).await.expect("it is watched").boxed();
@@ -50,7 +54,11 @@ impl Pods {
                     let (pod, is_there) = match event {
                         WatchEvent::Added(pod) | WatchEvent::Modified(pod) => (pod, true),
                         WatchEvent::Deleted(pod) => (pod, false),
-                        _ => continue,
+                        WatchEvent::Bookmark(bookmark) => {
+                            version = bookmark.metadata.resource_version;
+                            continue;
+                        }
+                        WatchEvent::Error(status) => panic!("what pods went through has a gap: {status:?}"),
                     };
                     version = pod.resource_version().expect("objects have versions");
                     let entry = (pod.name_any(), is_there.then(|| pod.clone()));
@@ -58,7 +66,7 @@ impl Pods {
                 }
             }
         });
-        Self { seen }
+        Self { seen, _watch: watch }
     }
 
     /// The fewest pods that were ready and not on their way out at any moment.
