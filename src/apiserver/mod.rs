@@ -8,11 +8,12 @@
 //! - `server` `serve`: HTTP, one lock, dispatch · `http/`: paths, parameters, bodies, content negotiation
 //! - `call`: what is asked of which resource · `read`, `write/`: the verbs · `stream`: the body of a watch
 //! - `resource`: what a kind is; `kind/`: the built-in ones; `custom`, `schema/`: those of definitions
+//! - `go_types/`: how Go reads and writes the built-in kinds · `strategic/`: patches that follow these types
 //! - `state`: the one place where writes are committed · `store`: objects, revisions, history · `watch`: who is told
 //! - `present`, `table`, `discovery`, `openapi`: what clients see
 //!
-//! What it does not implement (server-side apply, strategic merge patches, rules in CEL beyond `self == oldSelf`,
-//! conversion webhooks) it refuses, by name. Field managers are not tracked.
+//! What it does not implement (server-side apply, rules in CEL beyond `self == oldSelf`, conversion webhooks) it refuses,
+//! by name. Field managers are not tracked. docs/dev-cluster.md has the whole list.
 
 mod audit;
 mod call;
@@ -41,6 +42,7 @@ mod server;
 mod state;
 mod status;
 mod store;
+mod strategic;
 mod stream;
 mod table;
 mod watch;

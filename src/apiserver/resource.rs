@@ -251,6 +251,11 @@ pub(crate) trait Rules: Send + Sync {
         format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     }
 
+    /// The Go type of a built-in kind, which says how strategic merge patches are merged.
+    fn go_type(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Name and JSON schema of the kind, for OpenAPI; what the schema refers to stands in its `$defs`.
     fn open_api(&self) -> (String, Value);
 

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -79,13 +81,16 @@ impl Garbage {
         }
     }
 
-    /// Starts watching the built-in kinds that nobody else here watches, and whatever custom kinds are defined.
+    /// Starts watching the built-in kinds that no cache here is shared for, and whatever custom kinds are defined.
     pub(super) fn watch(self: &Arc<Self>) {
         for resource in [
             ApiResource::erase::<ControllerRevision>(&()),
             ApiResource::erase::<ConfigMap>(&()),
             ApiResource::erase::<Secret>(&()),
             ApiResource::erase::<Service>(&()),
+            ApiResource::erase::<ServiceAccount>(&()),
+            ApiResource::erase::<PodDisruptionBudget>(&()),
+            ApiResource::erase::<Lease>(&()),
         ] {
             let served = Served { resource, scope: Scope::Namespaced };
             self.watch_kind(served, self.context.stop.child_token());

@@ -197,19 +197,33 @@ async fn definitions_and_their_objects_are_applied_again_with_changes() {
 }
 
 #[tokio::test]
-async fn built_in_kinds_are_applied_when_new_or_unchanged() {
+async fn built_in_kinds_are_applied_again_with_changes() {
     let Some(kubectl) = Kubectl::start().await else { return };
-    let mut map =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "1"}});
-    assert_eq!(kubectl.run("apply -f -", &map.to_string()).await, "configmap/a created");
-    assert_eq!(kubectl.run("apply -f -", &map.to_string()).await, "configmap/a unchanged");
-    map["data"]["a"] = json!("2");
-    let changed = kubectl.try_run("apply -f -", &map.to_string()).await;
-    assert!(!changed.success && changed.err.contains("strategic merge"), "{changed:?}");
-    let server_side = kubectl.try_run("apply --server-side -f -", &map.to_string()).await;
+    let mut set = replica_set("web");
+    let applied = "replicaset.apps/web";
+    assert_eq!(kubectl.run("apply -f -", &set.to_string()).await, format!("{applied} created"));
+    assert_eq!(kubectl.run("apply -f -", &set.to_string()).await, format!("{applied} unchanged"));
+    // What others added stays; what was applied before and is no more is taken away.
+    let spec =
+        "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"side\",\"image\":\"proxy:1\"}]}}}}";
+    kubectl.run(&format!("patch rs web -p {spec}"), "").await;
+    set["spec"]["template"]["spec"]["containers"] =
+        json!([{"name": "c", "image": "nginx:2", "env": [{"name": "A", "value": "1"}]}]);
+    set["metadata"]["labels"] = json!({"tier": "front"});
+    assert_eq!(kubectl.run("apply -f -", &set.to_string()).await, format!("{applied} configured"));
+    let containers =
+        "get rs web -o jsonpath={range.spec.template.spec.containers[*]}{.name}={.image}{.env[*].name};{end}";
+    assert_eq!(kubectl.run(containers, "").await, "side=proxy:1;c=nginx:2A;");
+    set["spec"]["template"]["spec"]["containers"] = json!([{"name": "d", "image": "nginx:3"}]);
+    set["metadata"]["labels"] = json!({});
+    assert_eq!(kubectl.run("apply -f -", &set.to_string()).await, format!("{applied} configured"));
+    assert_eq!(kubectl.run(containers, "").await, "d=nginx:3;side=proxy:1;");
+    assert_eq!(kubectl.run("get rs web -o jsonpath={.metadata.labels}", "").await, "");
+    let server_side = kubectl.try_run("apply --server-side -f -", &set.to_string()).await;
     assert!(!server_side.success && server_side.err.contains("server-side apply"), "{server_side:?}");
-    assert_eq!(kubectl.run("replace -f -", &map.to_string()).await, "configmap/a replaced");
-    assert_eq!(kubectl.run("get cm a -o jsonpath={.data.a}", "").await, "2");
+    set["spec"]["replicas"] = json!(0);
+    assert_eq!(kubectl.run("replace -f -", &set.to_string()).await, format!("{applied} replaced"));
+    assert_eq!(kubectl.run("get rs web -o jsonpath={.spec.replicas}", "").await, "0");
 }
 
 #[tokio::test]

@@ -260,8 +260,4 @@ async fn what_is_not_implemented_says_so() {
     let status = refused(api.patch("a", &PatchParams::apply("me"), &apply).await);
     assert_eq!(status.code, 501);
     assert!(status.message.contains("server-side apply"), "{}", status.message);
-    let strategic = Patch::Strategic(json!({"data": {"a": "2"}}));
-    let status = refused(api.patch("a", &PatchParams::default(), &strategic).await);
-    assert_eq!(status.code, 501);
-    assert!(status.message.contains("strategic merge"), "{}", status.message);
 }

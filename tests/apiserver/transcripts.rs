@@ -34,7 +34,7 @@ struct Step {
     body: Option<Value>,
     /// Body as text, for what is no JSON or has fields twice.
     text: Option<String>,
-    /// Content type: `merge`, `json-patch`, or a media type.
+    /// Content type: `merge`, `json-patch`, `strategic`, or a media type.
     r#type: Option<String>,
     /// `table`, `metadata`, `metadata-list`, or a media type.
     accept: Option<String>,
@@ -93,6 +93,7 @@ async fn ask(client: &Client, step: &Step, names: &BTreeMap<String, String>) -> 
         None => "application/json",
         Some("merge") => "application/merge-patch+json",
         Some("json-patch") => "application/json-patch+json",
+        Some("strategic") => "application/strategic-merge-patch+json",
         Some(other) => other,
     };
     let accept = match step.accept.as_deref() {
@@ -261,6 +262,11 @@ async fn services_are_answered_as_by_a_real_server() {
 #[tokio::test(start_paused = true)]
 async fn budgets_and_evictions_are_answered_as_by_a_real_server() {
     compare("disruption").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn strategic_merge_patches_are_answered_as_by_a_real_server() {
+    compare("strategic").await;
 }
 
 #[tokio::test(start_paused = true)]

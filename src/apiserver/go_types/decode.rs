@@ -17,10 +17,14 @@ pub(crate) struct Decoded {
     pub(crate) unknown: Vec<String>,
 }
 
-/// A value of the wrong type; the text is the real server's.
+/// A value of the wrong type; the texts are the real server's.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{0}")]
-pub(crate) struct DecodeError(pub(super) String);
+#[error("{text}")]
+pub(crate) struct DecodeError {
+    text: String,
+    /// The same of an object that was put together in memory, as strategic merge patches do, and not read from JSON.
+    pub(crate) in_memory: String,
+}
 
 /// Decodes `body` as the Go type `type_name` (`io.k8s.api.core.v1.Pod`).
 pub(crate) fn decode(type_name: &str, body: &Value) -> Result<Decoded, DecodeError> {
@@ -119,7 +123,7 @@ impl Decoder {
         match scalar::decode(kind, value) {
             Ok(value) => Ok(value),
             Err(scalar::Wrong::Type(value)) => Err(self.mismatch(value, go_type)),
-            Err(scalar::Wrong::Text(message)) => Err(DecodeError(message)),
+            Err(scalar::Wrong::Text(text)) => Err(DecodeError { in_memory: text.clone(), text }),
         }
     }
 
@@ -143,12 +147,13 @@ impl Decoder {
                 Step::Index(_) => None,
             })
             .collect();
-        DecodeError(format!(
+        let text = format!(
             "json: cannot unmarshal {found} into Go struct field {}.{} of type {}",
             self.owner,
             members.join("."),
             go_type.go_name()
-        ))
+        );
+        DecodeError { text, in_memory: unconvertible(value, go_type) }
     }
 
     fn full_path(&self) -> String {
@@ -164,6 +169,35 @@ impl Decoder {
             }
         }
         out
+    }
+}
+
+/// Why Go's converter of objects in memory does not take the value for the type.
+fn unconvertible(value: &Value, go_type: &GoType) -> String {
+    // Go's kind and type of the value, and what it is in JSON.
+    let (kind, name, json) = match value {
+        Value::Null => ("invalid", "nil", "null"),
+        Value::Bool(_) => ("bool", "bool", "bool"),
+        Value::Number(number) if number.is_f64() => ("float64", "float64", "number"),
+        Value::Number(_) => ("int64", "int64", "number"),
+        Value::String(_) => ("string", "string", "string"),
+        Value::Array(_) => ("slice", "[]interface {}", "array"),
+        Value::Object(_) => ("map", "map[string]interface {}", "object"),
+    };
+    match (go_type, go_type.kind()) {
+        (GoType::Pointer(inner), _) => unconvertible(value, inner),
+        // Types that read their own JSON.
+        (GoType::Scalar(Scalar::Time | Scalar::MicroTime | Scalar::IntOrString), _) => {
+            format!("json: cannot unmarshal {json} into Go value of type {}", go_type.go_name())
+        }
+        (_, "map") => format!("cannot restore map from {kind}"),
+        (_, "slice") => format!("cannot restore slice from {kind}"),
+        (_, "struct") => format!("cannot restore struct from: {kind}"),
+        // Go converts an integer to a string, and any number to another: the converter does not.
+        (_, to) if (to == "string" && kind == "int64") || (to.starts_with("int") && kind == "float64") => {
+            format!("cannot convert {name} to {to}")
+        }
+        (_, to) => format!("unrecognized type: {to}"),
     }
 }
 

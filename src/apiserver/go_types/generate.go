@@ -1,6 +1,7 @@
 // Prints how Go writes the Kubernetes types that the embedded API server serves: for each struct its
-// fields in order, with JSON name, Go type, whether a zero value is left out, and the numbers under which
-// protobuf has it (more than one where a struct is inlined in JSON but a message of its own there). Run it inside a module
+// fields in order, with JSON name, Go type, whether a zero value is left out, the numbers under which
+// protobuf has it (more than one where a struct is inlined in JSON but a message of its own there), and how a strategic
+// merge patch changes it: its strategies and the key by which items of a list are told apart. Run it inside a module
 // that requires k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver of the release that the
 // server speaks (v0.35.4):
 //
@@ -44,6 +45,8 @@ type field struct {
 	Type  string `json:"type"`
 	Omit  bool   `json:"omit,omitempty"`
 	Proto []int  `json:"proto,omitempty"`
+	Patch string `json:"patch,omitempty"`
+	Key   string `json:"key,omitempty"`
 }
 
 type generator map[string][]field
@@ -122,7 +125,9 @@ func (g generator) fields(t reflect.Type, outer []int) []field {
 		}
 		omit := strings.Contains(options, "omitzero") ||
 			strings.Contains(options, "omitempty") && (f.Type.Kind() != reflect.Struct)
-		out = append(out, field{tag, g.name(f.Type), omit, number(f, outer)})
+		out = append(out, field{
+			tag, g.name(f.Type), omit, number(f, outer), f.Tag.Get("patchStrategy"), f.Tag.Get("patchMergeKey"),
+		})
 	}
 	return out
 }
@@ -139,5 +144,5 @@ func main() {
 		os.Exit(1)
 	}
 	// one type a line: readable differences
-	fmt.Println(strings.ReplaceAll(string(out), "],\"", "],\n\""))
+	fmt.Println(strings.ReplaceAll(string(out), "],\"io.", "],\n\"io."))
 }

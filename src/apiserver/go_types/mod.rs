@@ -1,10 +1,11 @@
 //! The Go types of the built-in kinds: decoding a body as the real server decodes it.
 //!
-//! `table.json` says for each type its fields, their Go types and whether Go leaves out a zero value; it is made
-//! by `generate.go` from k8s.io/api v0.35.4. Depends on [`super::quantity`]. [`super::kind`] calls [`decode()`]
+//! `table.json` says for each type its fields, their Go types, whether Go leaves out a zero value and how a strategic
+//! merge patch treats them; it is made by `generate.go` from k8s.io/api v0.35.4. Depends on [`super::quantity`]. [`super::kind`] calls [`decode()`]
 //! before it defaults and validates.
 
 mod decode;
+mod patch;
 mod protobuf;
 mod scalar;
 
@@ -14,6 +15,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 pub(crate) use decode::decode;
+pub(crate) use patch::{Member, Schema, SchemaError, Strategy};
 pub(crate) use protobuf::decode as decode_protobuf;
 
 /// A field of a Go struct.
@@ -25,11 +27,14 @@ struct Field {
     omit: bool,
     /// Its protobuf number, after those of the messages that JSON inlines; empty where protobuf has no such field.
     proto: Vec<u64>,
+    strategy: Strategy,
+    /// The member by which a strategic merge patch tells items apart; often empty.
+    key: String,
 }
 
 /// A Go type, as far as JSON is concerned.
 #[derive(Debug)]
-enum GoType {
+pub(crate) enum GoType {
     Scalar(Scalar),
     Pointer(Box<GoType>),
     Slice(Box<GoType>),
@@ -40,7 +45,7 @@ enum GoType {
 
 /// The types that hold no other type of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scalar {
+pub(crate) enum Scalar {
     String,
     Bool,
     Int32,
@@ -68,6 +73,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         omit: bool,
         #[serde(default)]
         proto: Vec<u64>,
+        #[serde(default)]
+        patch: String,
+        #[serde(default)]
+        key: String,
     }
     let rows: BTreeMap<String, Vec<Row>> =
         serde_json::from_str(include_str!("table.json")).expect("the table is part of the source");
@@ -76,6 +85,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         name: row.json,
         omit: row.omit,
         proto: row.proto,
+        strategy: Strategy::parse(&row.patch),
+        key: row.key,
     };
     rows.into_iter().map(|(name, rows)| (name, rows.into_iter().map(field).collect())).collect()
 });
@@ -111,6 +122,21 @@ impl GoType {
             }
         };
         Self::Scalar(scalar)
+    }
+
+    /// The kind of the type, as Go's `reflect` names it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Pointer(_) => "ptr",
+            Self::Slice(_) | Self::Scalar(Scalar::Bytes) => "slice",
+            Self::Map(_) => "map",
+            Self::Scalar(Scalar::String) => "string",
+            Self::Scalar(Scalar::Bool) => "bool",
+            Self::Scalar(Scalar::Int32) => "int32",
+            Self::Scalar(Scalar::Int64) => "int64",
+            Self::Scalar(Scalar::Float64) => "float64",
+            Self::Struct(_) | Self::Scalar(_) => "struct",
+        }
     }
 
     /// The type as Go prints it: `[]v1.Container`; a pointer prints as what it points to.

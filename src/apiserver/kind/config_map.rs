@@ -14,11 +14,13 @@ use crate::apiserver::table::{Column, age};
 /// Most bytes of data in a ConfigMap or Secret.
 pub(super) const DATA_MAX: usize = 1024 * 1024;
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.ConfigMap";
+
 pub(super) struct ConfigMapRules;
 
 impl Rules for ConfigMapRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.ConfigMap", "v1", |_| {})
+        read(&body, GO_TYPE, "v1", |_| {})
     }
 
     fn validate(&self, map: &Value) -> Violations {
@@ -49,6 +51,10 @@ impl Rules for ConfigMapRules {
         let mut violations = immutable_data(new, old, &["data", "binaryData"]);
         violations.extend(self.validate(new));
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -11,11 +11,13 @@ use crate::apiserver::object::Object;
 use crate::apiserver::resource::{Read, ReadError, Rules};
 use crate::apiserver::table::{Column, age};
 
+const GO_TYPE: &str = "io.k8s.api.apps.v1.ControllerRevision";
+
 pub(super) struct ControllerRevisionRules;
 
 impl Rules for ControllerRevisionRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.apps.v1.ControllerRevision", "apps/v1", |_| {})
+        read(&body, GO_TYPE, "apps/v1", |_| {})
     }
 
     fn validate(&self, revision: &Value) -> Violations {
@@ -35,6 +37,10 @@ impl Rules for ControllerRevisionRules {
             violations.push(immutable(&Path::of("data"), new.get("data").cloned()));
         }
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -23,12 +23,12 @@ pub(crate) const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customres
 /// Types that a printer column may have.
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 
+const GO_TYPE: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+
 pub(super) struct DefinitionRules;
 
 impl Rules for DefinitionRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        const GO_TYPE: &str =
-            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
         read(&body, GO_TYPE, "apiextensions.k8s.io/v1", |definition| {
             let names = &mut definition["spec"]["names"];
             let kind = names.text("/kind").to_owned();
@@ -113,6 +113,10 @@ impl Rules for DefinitionRules {
             }
         }
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -19,11 +19,13 @@ const REASON_MAX: usize = 1024;
 /// Longest message of a condition.
 const MESSAGE_MAX: usize = 32 * 1024;
 
+const GO_TYPE: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
+
 pub(super) struct DisruptionBudgetRules;
 
 impl Rules for DisruptionBudgetRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.policy.v1.PodDisruptionBudget", "policy/v1", |_| {})
+        read(&body, GO_TYPE, "policy/v1", |_| {})
     }
 
     /// The real server checks no more of their names.
@@ -80,6 +82,10 @@ impl Rules for DisruptionBudgetRules {
             push_non_negative(&mut violations, &path.child(field), new.integer(&format!("/status/{field}")));
         }
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -21,11 +21,13 @@ const WORD_MAX: usize = 128;
 /// Longest message of an event of the newer form.
 const MESSAGE_MAX: usize = 1024;
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.Event";
+
 pub(super) struct EventRules;
 
 impl Rules for EventRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.Event", "v1", |_| {})
+        read(&body, GO_TYPE, "v1", |_| {})
     }
 
     fn needs_qualified_finalizers(&self) -> bool {
@@ -93,6 +95,10 @@ impl Rules for EventRules {
 
     fn unknown_field(&self, field: &str) -> String {
         unsupported_field(field)
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

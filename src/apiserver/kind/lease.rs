@@ -11,11 +11,13 @@ use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings};
 use crate::apiserver::status::ApiError;
 use crate::apiserver::table::{Column, age};
 
+const GO_TYPE: &str = "io.k8s.api.coordination.v1.Lease";
+
 pub(super) struct LeaseRules;
 
 impl Rules for LeaseRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.coordination.v1.Lease", "coordination.k8s.io/v1", |_| {})
+        read(&body, GO_TYPE, "coordination.k8s.io/v1", |_| {})
     }
 
     fn put_creates(&self) -> bool {
@@ -53,6 +55,10 @@ impl Rules for LeaseRules {
             violations.push(Violation::invalid(&path, count, "must be greater than or equal to 0"));
         }
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -21,11 +21,13 @@ pub(crate) const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube
 /// Label that carries the name of each namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.Namespace";
+
 pub(super) struct NamespaceRules;
 
 impl Rules for NamespaceRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.Namespace", "v1", |namespace| {
+        read(&body, GO_TYPE, "v1", |namespace| {
             set_default(&mut namespace["status"], "phase", "Active");
             label_with_name(namespace);
         })
@@ -93,6 +95,10 @@ impl Rules for NamespaceRules {
 
     fn unknown_field(&self, field: &str) -> String {
         unsupported_field(field)
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -19,11 +19,13 @@ use crate::pod_template;
 /// DefaultTolerationSeconds).
 const NODE_TOLERATION_SECONDS: i64 = 300;
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.Pod";
+
 pub(super) struct PodRules;
 
 impl Rules for PodRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.Pod", "v1", |pod| {
+        read(&body, GO_TYPE, "v1", |pod| {
             pod_template::apply_defaults(pod);
             default_requests(&mut pod["spec"]);
             set_default(&mut pod["spec"], "enableServiceLinks", true);
@@ -97,6 +99,10 @@ impl Rules for PodRules {
 
     fn unknown_field(&self, field: &str) -> String {
         unsupported_field(field)
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

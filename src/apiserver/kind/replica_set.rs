@@ -17,11 +17,13 @@ use crate::apiserver::status::ApiError;
 use crate::apiserver::table::{Column, age};
 use crate::pod_template;
 
+const GO_TYPE: &str = "io.k8s.api.apps.v1.ReplicaSet";
+
 pub(super) struct ReplicaSetRules;
 
 impl Rules for ReplicaSetRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.apps.v1.ReplicaSet", "apps/v1", |set| {
+        read(&body, GO_TYPE, "apps/v1", |set| {
             set_default(&mut set["spec"], "replicas", 1);
             pod_template::apply_defaults(&mut set["spec"]["template"]);
         })
@@ -97,6 +99,10 @@ impl Rules for ReplicaSetRules {
         }
         at_most("availableReplicas", "readyReplicas", "readyReplicas");
         violations
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -15,11 +15,13 @@ use crate::apiserver::resource::{Read, ReadError, Rules, Surroundings, unsupport
 use crate::apiserver::status::ApiError;
 use crate::apiserver::table::{Column, age};
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.Secret";
+
 pub(super) struct SecretRules;
 
 impl Rules for SecretRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.Secret", "v1", |secret| {
+        read(&body, GO_TYPE, "v1", |secret| {
             set_default(secret, "type", "Opaque");
             fold_string_data(secret);
         })
@@ -66,6 +68,10 @@ impl Rules for SecretRules {
 
     fn unknown_field(&self, field: &str) -> String {
         unsupported_field(field)
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

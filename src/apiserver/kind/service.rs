@@ -15,11 +15,13 @@ use crate::apiserver::table::{Column, age};
 /// Seconds for which a client sticks to a pod, unless the Service says otherwise.
 const CLIENT_AFFINITY_SECONDS: i64 = 10_800;
 
+const GO_TYPE: &str = "io.k8s.api.core.v1.Service";
+
 pub(super) struct ServiceRules;
 
 impl Rules for ServiceRules {
     fn read(&self, body: Value) -> Result<Read, ReadError> {
-        read(&body, "io.k8s.api.core.v1.Service", "v1", |service| set_defaults(&mut service["spec"]))
+        read(&body, GO_TYPE, "v1", |service| set_defaults(&mut service["spec"]))
     }
 
     fn name_format(&self) -> NameFormat {
@@ -85,6 +87,10 @@ impl Rules for ServiceRules {
 
     fn unknown_field(&self, field: &str) -> String {
         unsupported_field(field)
+    }
+
+    fn go_type(&self) -> Option<&'static str> {
+        Some(GO_TYPE)
     }
 
     fn open_api(&self) -> (String, Value) {

@@ -1,21 +1,23 @@
-//! PATCH: RFC 6902 (JSON patch) and RFC 7396 (JSON merge patch).
+//! PATCH: RFC 6902 (JSON patch), RFC 7396 (JSON merge patch) and, for built-in kinds, strategic merge patches.
 //!
-//! Strategic merge patches and server-side apply are known and refused with 501.
+//! Server-side apply is known and refused with 501.
 
 use std::sync::Arc;
 
 use json_patch::PatchOperation;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{check_name, scale, settle_namespace, update};
 use crate::apiserver::call::Call;
 use crate::apiserver::field::{Path, Violation};
-use crate::apiserver::http::body::{BODY_MAX, go_syntax_error, json, type_name};
+use crate::apiserver::go_types;
+use crate::apiserver::http::body::{BODY_MAX, Body, go_syntax_error, json, type_name};
 use crate::apiserver::http::reply::Reply;
-use crate::apiserver::object;
+use crate::apiserver::object::{self, Object};
 use crate::apiserver::resource::{Origin, Subresource};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
+use crate::apiserver::strategic::{self, GoText, PatchError};
 
 /// Most operations of a JSON patch (apiserver's `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
@@ -32,6 +34,28 @@ const DEPTH_MAX: usize = 128;
 pub(super) enum Patch {
     Json(json_patch::Patch),
     Merge { value: Value, duplicates: Vec<String> },
+    Strategic { go_type: &'static str, value: Map<String, Value>, duplicates: Vec<String> },
+}
+
+impl Patch {
+    /// The refusal of a patch whose result is no object of the kind.
+    pub(super) fn refused(&self, document: &Value, why: &str) -> ApiError {
+        // Shown is what was being read: the document, or the patch where the document is never written out.
+        let shown = match self {
+            Self::Json(_) | Self::Merge { .. } => document.to_string(),
+            Self::Strategic { value, .. } => GoText(&Value::Object(value.clone())).to_string(),
+        };
+        ApiError::invalid(GroupKind::default(), "", vec![Violation::invalid(&Path::of("patch"), shown, why)])
+    }
+
+    /// As [`Self::refused`], of a result that cannot be decoded, which `why` says of JSON.
+    pub(super) fn undecodable(&self, document: &Value, why: &str) -> ApiError {
+        let in_memory = match self {
+            Self::Json(_) | Self::Merge { .. } => None,
+            Self::Strategic { go_type, .. } => go_types::decode(go_type, document).err(),
+        };
+        self.refused(document, in_memory.as_ref().map_or(why, |error| &error.in_memory))
+    }
 }
 
 /// PATCH of an object or a part of it.
@@ -87,19 +111,18 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
             }
             Ok(Patch::Merge { value: body.value, duplicates: body.duplicates })
         }
-        "application/strategic-merge-patch+json" if call.resource.origin == Origin::BuiltIn => {
-            Err(ApiError::NotImplemented(
-                "strategic merge patch is not implemented by this API server: send a JSON merge patch (kubectl patch \
-                 --type=merge) or a JSON patch (--type=json)"
-                    .to_owned(),
-            ))
+        "application/strategic-merge-patch+json" if let Some(go_type) = go_type(call) => {
+            let body = json(bytes).map_err(|error| ApiError::bad_request(go_syntax_error(&error)))?;
+            strategic_patch(go_type, body)
         }
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(ApiError::NotImplemented(
             "server-side apply is not implemented by this API server: use client-side apply (kubectl apply without \
              --server-side), create or update"
                 .to_owned(),
         )),
-        "application/strategic-merge-patch+json" | "application/json" | "application/yaml" | "" => {
+        "application/strategic-merge-patch+json" | "application/json" | "application/yaml" | ""
+            if call.resource.origin == Origin::Definition =>
+        {
             Err(ApiError::UnsupportedMediaType(
                 "the body of the request was in an unknown format - accepted media types include: \
                  application/json-patch+json, application/merge-patch+json"
@@ -108,6 +131,26 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
         }
         _ => Err(ApiError::UnknownPatch),
     }
+}
+
+/// The Go type of what is patched, which only built-in kinds have.
+fn go_type(call: &Call<'_>) -> Option<&'static str> {
+    let own = call.version.rules.go_type()?;
+    Some(if call.subresource == Some(Subresource::Scale) { scale::GO_TYPE } else { own })
+}
+
+fn strategic_patch(go_type: &'static str, body: Body) -> Result<Patch, ApiError> {
+    let value = match body.value {
+        Value::Object(members) => members,
+        Value::Null => Map::new(),
+        other => {
+            let found = type_name(&other);
+            let why =
+                format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+            return Err(ApiError::bad_request(why));
+        }
+    };
+    Ok(Patch::Strategic { go_type, value, duplicates: body.duplicates })
 }
 
 /// Applies a patch to a document; returns the document and the patch's own repeated fields.
@@ -121,6 +164,27 @@ pub(super) fn applied(patch: &Patch, document: Value) -> Result<(Value, &[String
         Patch::Merge { value, duplicates } => {
             json_patch::merge(&mut document, value);
             Ok((document, duplicates))
+        }
+        Patch::Strategic { go_type, value, duplicates } => {
+            let Value::Object(members) = document else { return Err(ApiError::PatchFailed) };
+            let stated = ["apiVersion", "kind"].map(|name| (name, members.get(name).cloned()));
+            let mut merged = Value::Object(strategic::merge(go_type, members, value.clone())?);
+            // The type of the result is known before: what the patch says about it counts for nothing.
+            for (name, value) in stated {
+                merged.set_member(name, value);
+            }
+            Ok((merged, duplicates))
+        }
+    }
+}
+
+impl From<PatchError> for ApiError {
+    fn from(error: PatchError) -> Self {
+        match error {
+            PatchError::Malformed(_) => Self::bad_request(error.to_string()),
+            PatchError::ListOfLists => Self::PatchFailed,
+            // The real server has no code for these.
+            _ => Self::Unclassified(error.to_string()),
         }
     }
 }
@@ -161,15 +225,13 @@ fn depth(value: &Value) -> usize {
 
 fn read_patched(call: &mut Call<'_>, patch: &Patch, presented: Value) -> Result<Value, ApiError> {
     let (document, duplicates) = applied(patch, presented)?;
-    let shown = document.to_string();
-    let read = call.version.rules.read(document).map_err(|error| refused(&shown, error.why()))?;
-    call.judge_fields(&read.unknown, duplicates).map_err(|why| refused(&shown, &why))?;
+    let read = call.version.rules.read(document.clone());
+    let mut read = read.map_err(|error| patch.undecodable(&document, error.why()))?;
+    if let Patch::Strategic { .. } = patch {
+        read.unknown.sort_unstable();
+    }
+    call.judge_fields(&read.unknown, duplicates).map_err(|why| patch.refused(&document, &why))?;
     Ok(read.object)
-}
-
-/// A patch whose result is no object of the kind.
-pub(super) fn refused(document: &str, why: &str) -> ApiError {
-    ApiError::invalid(GroupKind::default(), "", vec![Violation::invalid(&Path::of("patch"), document, why)])
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::patch::{Patch, applied, refused};
+use super::patch::{Patch, applied};
 use super::{check_name, settle_namespace, update};
 use crate::apiserver::call::Call;
 use crate::apiserver::field::{Path, Violation};
@@ -17,7 +17,7 @@ use crate::apiserver::resource::{Origin, ReadError};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
 
-const GO_TYPE: &str = "io.k8s.api.autoscaling.v1.Scale";
+pub(super) const GO_TYPE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// The Scale of an object.
 pub(crate) fn of(call: &Call<'_>, object: &Value) -> Result<Value, ApiError> {
@@ -80,10 +80,9 @@ pub(super) fn patch(
     patch: &Patch,
 ) -> Result<Reply, ApiError> {
     let (document, duplicates) = applied(patch, of(call, old)?)?;
-    let shown = document.to_string();
-    let decoded =
-        go_types::decode(GO_TYPE, &document).map_err(|error| refused(&shown, &error.to_string()))?;
-    call.judge_fields(&decoded.unknown, duplicates).map_err(|why| refused(&shown, &why))?;
+    let decoded = go_types::decode(GO_TYPE, &document)
+        .map_err(|error| patch.undecodable(&document, &error.to_string()))?;
+    call.judge_fields(&decoded.unknown, duplicates).map_err(|why| patch.refused(&document, &why))?;
     apply(state, call, old, decoded.object)
 }
 
