@@ -2,7 +2,7 @@
 //!
 //! The seam behind which storage stands: everything that changes goes through [`Store::put`] and
 //! [`Store::remove`], everything read comes from [`Store::get`], [`Store::list`] and [`Store::as_of`]. Knows
-//! nothing of kinds. [`super::state`] owns it and tells the watchers of each [`Change`]; [`super::database`] keeps the
+//! nothing of kinds. [`super::state`] owns it and tells the watchers of each [`Change`]; [`super::durable`] keeps the
 //! changes on disk, where that is wanted, and restores a store from them.
 
 use std::collections::{BTreeMap, VecDeque};

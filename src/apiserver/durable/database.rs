@@ -1,7 +1,7 @@
 //! The file that a cluster is kept in: its directory, its tables, and what was written last.
 //!
 //! Depends on redb and on the store's types. [`super`] appends the changes of many requests at a time and asks what
-//! has become of them after an error; whatever was found when it was opened becomes a [`Store`] again.
+//! has become of them after an error; whatever was found when it was opened becomes a `Store` again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
