@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::status::Reason;
-use crate::pb::v1::{ExplainRolloutRequest, PlanRolloutRequest, SetRolloutMetadataRequest};
+use crate::pb::v1::{PlanRolloutRequest, SetRolloutMetadataRequest};
 
 /// The version that says so.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,8 +30,4 @@ impl NotYet for SetRolloutMetadataRequest {
 
 impl NotYet for PlanRolloutRequest {
     const METHOD: &'static str = "PlanRollout";
-}
-
-impl NotYet for ExplainRolloutRequest {
-    const METHOD: &'static str = "ExplainRollout";
 }

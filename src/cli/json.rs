@@ -27,7 +27,7 @@ macro_rules! named {
 }
 
 named! {
-    Activity ApplyManifestResponse DiffRevisionsResponse GetServerInfoResponse Revision Rollout RolloutTree
+    Activity ApplyManifestResponse DiffRevisionsResponse ExplainRolloutResponse GetServerInfoResponse Revision Rollout RolloutTree
 }
 
 static POOL: LazyLock<DescriptorPool> =

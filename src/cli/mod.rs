@@ -7,6 +7,7 @@ mod actor;
 mod args;
 mod connect;
 pub mod exit;
+mod explanation;
 mod failure;
 mod json;
 mod lint;

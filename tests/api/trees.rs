@@ -178,3 +178,21 @@ async fn a_drain_ends_a_watch_with_unavailable() {
     let end = Refusal::of(&end).is(Code::Unavailable, "DRAINING");
     assert!(end.retry_after().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_explanation_is_what_the_tree_waits_for() {
+    let world = World::new().await;
+    world.in_the_middle("web", 1).await;
+    world.store_set("web", "stable", 1, "web:1").await;
+    world.store_set("web", "canary", 2, "web:1").await;
+    let tree = tree(&world).await;
+    let request = v1::ExplainRolloutRequest { name: name("web") };
+    let why = world.rollouts().explain_rollout(request).await.unwrap().into_inner();
+    let status = tree.rollout.unwrap().status.unwrap();
+    assert_eq!((why.state, why.message), (status.state, status.message));
+    assert!(!why.blockers.is_empty());
+    assert_eq!(why.blockers, tree.blockers);
+    let absent = v1::ExplainRolloutRequest { name: name("api") };
+    refused(world.rollouts().explain_rollout(absent).await)
+        .lacks_object("rolloutd.dev/Rollout", &name("api"));
+}

@@ -128,3 +128,35 @@ async fn version_of_the_client_asks_nobody() {
     assert!(value.get("server").is_none(), "{value}");
     assert_eq!(server.request_count(), 0);
 }
+
+#[tokio::test]
+async fn explain_says_what_is_waited_for_and_what_comes_next() {
+    let server = Server::start().await;
+    let blocker = v1::Blocker {
+        object: Some(v1::ObjectReference {
+            kind: "ReplicaSet".to_owned(),
+            name: "web-1".to_owned(),
+            ..Default::default()
+        }),
+        condition: "status.availableReplicas 1/3".to_owned(),
+        message: "2 of 3 pods are not available".to_owned(),
+        next: "its pods come up".to_owned(),
+        ..Default::default()
+    };
+    let answer = v1::ExplainRolloutResponse {
+        state: State::Progressing.into(),
+        message: "more replicas need to be updated".to_owned(),
+        blockers: vec![blocker],
+    };
+    server
+        .answer(answer.clone())
+        .answer(answer)
+        .answer(v1::ExplainRolloutResponse { state: State::Healthy.into(), ..Default::default() });
+    let expected = "Progressing: more replicas need to be updated\n\n2 of 3 pods are not available\n  object:    ReplicaSet web-1\n  \
+                    condition: status.availableReplicas 1/3\n  next:      its pods come up\n";
+    assert_eq!(run(&server, "explain web").await.ok(), expected);
+    assert_eq!(server.request::<v1::ExplainRolloutRequest>().name, NAME);
+    let value = run(&server, "explain web -o json").await.json();
+    assert_eq!(value["blockers"][0]["condition"], "status.availableReplicas 1/3");
+    assert_eq!(run(&server, "explain web").await.ok(), "Healthy\nIt waits for nothing.\n");
+}

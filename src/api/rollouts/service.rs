@@ -235,6 +235,6 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<ExplainRolloutRequest>,
     ) -> Answer<ExplainRolloutResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.explain(request.get_ref()))
     }
 }

@@ -1,4 +1,4 @@
-//! GetRolloutTree: a rollout with everything below it, and what it waits for, from this process's own observation.
+//! GetRolloutTree and ExplainRollout: a rollout with everything below it, and what it waits for, from this process's own observation.
 
 use jiff::Timestamp;
 
@@ -30,11 +30,26 @@ impl Rollouts {
         &self,
         request: &v1::GetRolloutTreeRequest,
     ) -> Result<v1::GetRolloutTreeResponse, Error> {
-        let key = name::rollout(&request.name, "name")?;
+        Ok(v1::GetRolloutTreeResponse { tree: Some(self.seen(&request.name)?) })
+    }
+
+    /// ExplainRollout.
+    pub(super) fn explain(
+        &self,
+        request: &v1::ExplainRolloutRequest,
+    ) -> Result<v1::ExplainRolloutResponse, Error> {
+        let tree = self.seen(&request.name)?;
+        let status = tree.rollout.and_then(|rollout| rollout.status).unwrap_or_default();
+        let (state, message) = (status.state, status.message);
+        Ok(v1::ExplainRolloutResponse { state, message, blockers: tree.blockers })
+    }
+
+    fn seen(&self, name: &str) -> Result<v1::RolloutTree, Error> {
+        let key = name::rollout(name, "name")?;
         self.context.require_ready()?;
         let snapshot = snapshot(&self.context, &key);
         let snapshot = snapshot.ok_or_else(|| Error::not_found(ROLLOUT.named(&key.namespace, &key.name)))?;
-        Ok(v1::GetRolloutTreeResponse { tree: Some(snapshot.tree) })
+        Ok(snapshot.tree)
     }
 }
 

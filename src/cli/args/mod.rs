@@ -21,7 +21,9 @@ pub(super) use change::{
 pub(super) use guard::{Dry, Guards};
 pub(super) use manifest::{ApplyArgs, CreateArgs, DiffArgs, LintArgs};
 pub(super) use print::{Data, Format, NameOnly, Print, Rows};
-pub(super) use read::{ActivityArgs, GetArgs, HistoryArgs, ListArgs, Until, VersionArgs, WaitArgs};
+pub(super) use read::{
+    ActivityArgs, ExplainArgs, GetArgs, HistoryArgs, ListArgs, Until, VersionArgs, WaitArgs,
+};
 
 /// Creates, moves, watches and undoes rollouts through a rolloutd server.
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub(super) enum Verb {
     List(ListArgs),
     /// Show a rollout with its revisions, ReplicaSets and pods, and what it waits for
     Get(GetArgs),
+    /// Say why a rollout does not advance, and what happens next
+    Explain(ExplainArgs),
     /// Wait until a rollout settles, or is as --for says
     Wait(WaitArgs),
     /// List the revisions of a rollout, or show one

@@ -49,6 +49,15 @@ pub(in crate::cli) struct GetArgs {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct ExplainArgs {
+    /// The rollout: NAME, or NAMESPACE/NAME
+    pub(in crate::cli) name: Name,
+    /// How to print it [default: for people]
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub(in crate::cli) output: Option<Data>,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct WaitArgs {
     /// The rollout: NAME, or NAMESPACE/NAME
     pub(in crate::cli) name: Name,

@@ -8,6 +8,7 @@ mod apply;
 mod change;
 mod completion;
 mod diff;
+mod explain;
 mod history;
 mod lint;
 mod page;
@@ -104,6 +105,7 @@ pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<Exit
             watch::watch(session, out, &arguments).await
         }
         Verb::Get(arguments) => read::get(session, out, &arguments).await,
+        Verb::Explain(arguments) => explain::explain(session, out, &arguments).await,
         Verb::Wait(arguments) => watch::wait(session, out, &arguments).await,
         Verb::History(arguments) => history::history(session, out, &arguments).await,
         Verb::Activity(arguments) => history::activity(session, out, &arguments).await,
