@@ -75,5 +75,9 @@ pub const REQUESTS: &str = "rolloutd.dev/requests";
 /// Label of a ControllerRevision that tells of something that was done: the uid of the Rollout that it was done to.
 pub const ACTIVITY_OF: &str = "rolloutd.dev/activity-of";
 
+/// Annotation of a ReplicaSet that stays up until its scale-down deadline without having been promoted: going back to it waits for its
+/// promotion.
+pub const UNPROMOTED: &str = "rolloutd.dev/unpromoted";
+
 /// Annotation that `kubectl apply` keeps its last manifest in; never copied to ReplicaSets.
 pub const LAST_APPLIED_CONFIGURATION: &str = "kubectl.kubernetes.io/last-applied-configuration";

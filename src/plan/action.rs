@@ -128,6 +128,17 @@ pub enum SetAction {
 }
 
 impl SetAction {
+    /// Whether it makes or changes a number of pods.
+    #[must_use]
+    pub fn resizes(&self) -> bool {
+        match self {
+            Self::Create { .. } => true,
+            Self::Adopt { patch, .. } => patch.pointer("/spec/replicas").is_some(),
+            Self::Patch { write, .. } => write.patch.pointer("/spec/replicas").is_some(),
+            Self::Delete { .. } => false,
+        }
+    }
+
     /// The ReplicaSet's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -16,7 +16,7 @@ use super::service;
 use super::sizing::{Deadline, Deadlines, Sizing};
 use super::stance::{Abort, Promotion, Stance};
 use super::step::{self, Progress};
-use crate::crd::{BlueGreenStrategy, ConditionType, Extra, PauseCondition, PauseReason};
+use crate::crd::{BlueGreenStrategy, ConditionType, Extra, PauseCondition, PauseReason, keys};
 
 /// A blue-green update as it was seen.
 pub(super) struct BlueGreen<'a> {
@@ -92,7 +92,8 @@ impl BlueGreen<'_> {
         let is_up = scale_down::deadline_of(new).is_some_and(|deadline| deadline > self.now);
         // The deadline of an update that was aborted and is tried again was never one of a version that served.
         let is_aborted_ones = !stance.fresh && is_tried_again(self.seen, stance);
-        is_up && new.is_older_than(stable) && !is_aborted_ones
+        let was_promoted = !new.annotations.contains_key(keys::UNPROMOTED);
+        is_up && was_promoted && new.is_older_than(stable) && !is_aborted_ones
     }
 
     /// Whether a pause comes before the switch.
@@ -276,7 +277,10 @@ impl BlueGreen<'_> {
             limit: self.strategy.scale_down_delay_revision_limit(),
             replicas: self.replicas(),
         };
-        scale_down::replaced(&self.revisions.others, is_needed, delay, self.now)
+        // What came after the version that is stable now was never promoted.
+        let stable = self.revisions.stable;
+        let served = |set: &ReplicaSet| stable.is_none_or(|stable| set.is_older_than(stable));
+        scale_down::replaced(&self.revisions.others, is_needed, served, delay, self.now)
     }
 
     /// What the Services are to select.

@@ -47,6 +47,7 @@ use crate::crd::{RolloutStatus, Strategy};
 use crate::validate;
 use blue_green::BlueGreen;
 use conditions::Facts;
+use restart::Restart;
 use revision::{Revisions, Unclassified};
 use sizing::Sizing;
 use stance::Stance;
@@ -78,7 +79,7 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
         return Plan { sets: adoptions, ..Plan::default() };
     }
     // Those that cannot be adopted hold nothing up; they are tried again beside the rest.
-    let plan = decide_with(seen, now);
+    let plan = decide_with(seen, &restart::without_leaving(seen), now);
     Plan { sets: [adoptions, plan.sets].concat(), ..plan }
 }
 
@@ -98,9 +99,14 @@ fn missing_or_foreign_services(seen: &Observed, now: Timestamp) -> Option<Plan> 
     Some(invalid(seen, &violation.to_string(), now))
 }
 
-fn decide_with(seen: &Observed, now: Timestamp) -> Plan {
-    match (revision::classify(seen), seen.rollout.spec.strategy()) {
-        (Ok(revisions), Ok(strategy)) => roll_out(seen, &revisions, strategy, now),
+/// Decides with what is certain of what was seen.
+fn decide_with(seen: &Observed, certain: &Observed, now: Timestamp) -> Plan {
+    match (revision::classify(certain), seen.rollout.spec.strategy()) {
+        (Ok(revisions), Ok(strategy)) => {
+            let stance = Stance::seen(certain, &revisions);
+            let restart = restart::restart(seen, &revisions, &stance, now);
+            roll_out(certain, &revisions, strategy, restart, now)
+        }
         (Err(Unclassified::NeedsDefaults), _) => {
             Plan { question: Some(Question::DefaultedTemplate), ..Plan::default() }
         }
@@ -143,10 +149,15 @@ impl Decision {
     }
 }
 
-fn roll_out(seen: &Observed, revisions: &Revisions<'_>, strategy: Strategy<'_>, now: Timestamp) -> Plan {
+fn roll_out(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    strategy: Strategy<'_>,
+    restart: Restart,
+    now: Timestamp,
+) -> Plan {
     let stance = Stance::seen(seen, revisions);
     let Decision { sizing, progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
-    let restart = restart::restart(seen, revisions, &stance, now);
 
     let counts = Counts::of(seen, revisions, strategy);
     let status = status::derive(seen, revisions, &progress.stance, counts, now);
@@ -173,11 +184,14 @@ fn roll_out(seen: &Observed, revisions: &Revisions<'_>, strategy: Strategy<'_>, 
     let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at];
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
+    // Sizes and evictions each count on the pods that the other leaves.
+    let is_resizing = sets.iter().any(SetAction::resizes);
     Plan {
-        rollout: RolloutPart { ended, ..rollout },
+        // It ends once, with the status that says so.
+        rollout: RolloutPart { ended: ended.filter(|_| rollout.status.is_some()), ..rollout },
         sets,
         services,
-        evictions: restart.evictions,
+        evictions: if is_resizing { Evictions::default() } else { restart.evictions },
         blockers,
         notices: conditions::unsaid(&facts),
         wake_at: wakes.into_iter().flatten().min(),

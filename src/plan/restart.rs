@@ -3,11 +3,14 @@
 //! How many may go at once follows from how many are available, so that a restart is never the reason for more pods missing than
 //! the strategy permits. PodDisruptionBudgets are the API server's to honour: an eviction that one refuses is tried again.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Eviction, Evictions};
 use super::canary::total;
-use super::observed::{Observed, Pod};
+use super::observed::{Observed, Pod, ReplicaSet};
 use super::revision::Revisions;
 use super::stance::Stance;
 use crate::crd::{IntOrString, Rollout, RolloutSpec, Rounding, Strategy, Time};
@@ -44,13 +47,14 @@ pub(super) fn restart(
     now: Timestamp,
 ) -> Restart {
     let rollout = &seen.rollout;
-    if stance.fresh {
-        return Restart { restarted_at: rollout.spec.restart_at.clone(), ..Restart::default() };
-    }
     let restarted_at = rollout.status().restarted_at.clone();
     let Some(restart_at) = rollout.spec.restart_at.clone().filter(|_| is_asked_for(rollout)) else {
         return Restart { restarted_at, ..Restart::default() };
     };
+    let is_another_version = stance.fresh && rollout.status().current_pod_hash() != revisions.hash;
+    if is_another_version && restart_at.instant() <= now {
+        return Restart { restarted_at: Some(restart_at), ..Restart::default() };
+    }
     if restart_at.instant() > now {
         let wake_at = Some(restart_at.instant());
         return Restart { is_pending: true, restarted_at, wake_at, ..Restart::default() };
@@ -58,7 +62,8 @@ pub(super) fn restart(
     let pods = in_order(seen, revisions);
     let older: Vec<&Pod> = pods.iter().copied().filter(|pod| pod.created < restart_at.instant()).collect();
     let going = older.iter().filter(|pod| pod.terminating).count();
-    if older.len() == going {
+    // Until the sets know of the last ones that went, pods are looked at.
+    if older.len() == going && matches!(without_leaving(seen), Cow::Borrowed(_)) {
         return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
     }
     let (available, wake_at) = available(&pods, rollout.spec.min_ready_seconds(), now);
@@ -73,6 +78,26 @@ pub(super) fn restart(
         restarted_at,
         wake_at,
     }
+}
+
+/// What was seen, where ReplicaSets do not count pods as available any more that are on their way out: their status follows an
+/// eviction a little later, and nothing must shrink on its word meanwhile.
+#[must_use]
+pub(super) fn without_leaving(seen: &Observed) -> Cow<'_, Observed> {
+    let staying = |set: &ReplicaSet| {
+        let pods = seen.pods.iter().filter(|pod| pod.set == set.uid);
+        let ready = pods.filter(|pod| !pod.terminating && pod.ready_since.is_some()).count();
+        i32::try_from(ready).unwrap_or(i32::MAX)
+    };
+    if !is_asked_for(&seen.rollout) || seen.sets.iter().all(|set| set.status.available <= staying(set)) {
+        return Cow::Borrowed(seen);
+    }
+    let certain = |set: &Arc<ReplicaSet>| {
+        let mut certain = ReplicaSet::clone(set);
+        certain.status.available = certain.status.available.min(staying(set));
+        Arc::new(certain)
+    };
+    Cow::Owned(Observed { sets: seen.sets.iter().map(certain).collect(), ..seen.clone() })
 }
 
 /// The name of a pod's set.
@@ -132,12 +157,10 @@ fn max_unavailable(spec: &RolloutSpec) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::{ReplicaSet, plan};
+    use crate::plan::plan;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_000 + second).unwrap()
@@ -255,6 +278,31 @@ mod tests {
     }
 
     #[test]
+    fn a_set_does_not_count_pods_that_are_on_their_way_out() {
+        let mut leaving = pods("a", &[11, 12, 13, 0]);
+        leaving[3].terminating = true;
+        let mut seen = seen(&json!({}), leaving);
+        let mut told = |available: i32| {
+            let mut set = ReplicaSet::clone(&seen.sets[0]);
+            set.status.available = available;
+            seen.sets = vec![Arc::new(set)];
+            (without_leaving(&seen).sets[0].status.available, restarted_at(&seen, 20))
+        };
+        // The restart is not over either before its set knows that the last pod is gone.
+        assert_eq!(told(4), (3, Value::Null));
+        assert_eq!(told(3), (3, json!(at(10).to_string())));
+        assert_eq!(told(2), (2, json!(at(10).to_string())));
+    }
+
+    #[test]
+    fn while_sets_are_resized_nobody_is_evicted() {
+        let resized = json!({ "spec": { "replicas": 5 } });
+        let plan = plan(&seen(&resized, pods("a", &[0, 0, 0, 0])), at(20));
+        assert!(!plan.sets.is_empty());
+        assert_eq!(plan.evictions, Evictions::default());
+    }
+
+    #[test]
     fn a_restart_in_the_future_waits_for_its_time_and_says_so() {
         let plan = plan(&seen(&json!({}), pods("a", &[0, 0, 0, 0])), at(5));
         assert_eq!((plan.evictions.pods.len(), plan.wake_at), (0, Some(at(10))));
@@ -265,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_stable_version_goes_first_and_all_versions_count() {
-        let status = json!({ "status": { "currentPodHash": "b" }, "spec": { "strategy": { "canary": { "maxUnavailable": 2 } } } });
+        let status = json!({ "status": { "currentPodHash": "b" }, "spec": { "paused": true, "strategy": { "canary": { "maxUnavailable": 2 } } } });
         let both = [pods("b", &[0, 0]), pods("a", &[1, 1, 1])].concat();
         // Five pods are wanted of two versions, and all are available: two may go.
         assert_eq!(evicted(&seen(&status, both), 20), ["web-a-0", "web-a-1"]);

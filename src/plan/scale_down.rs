@@ -51,10 +51,10 @@ pub(super) fn after_abort(
     };
     match (deadline_of(set), others_serve) {
         _ if set.replicas == 0 => Stay { deadline: Deadline::Clear, ..Stay::gone() },
-        (Some(deadline), _) if deadline <= now => Stay::gone(),
-        (Some(deadline), _) => Stay { until: Some(deadline), ..Stay::as_it_is(set) },
-        (None, OthersServe::No) => Stay::as_it_is(set),
-        (None, OthersServe::Yes) => until(set, seconds, now),
+        (Some(deadline), OthersServe::Yes) if deadline <= now => Stay::gone(),
+        (Some(deadline), _) if deadline > now => Stay { until: Some(deadline), ..Stay::as_it_is(set) },
+        (_, OthersServe::No) => Stay::as_it_is(set),
+        (_, OthersServe::Yes) => until(set, seconds, now, Deadline::Unpromoted),
     }
 }
 
@@ -78,11 +78,12 @@ pub(super) struct Delay {
     pub replicas: i32,
 }
 
-/// What becomes of the sets that are neither new nor stable, given newest first.
+/// What becomes of the sets that are neither new nor stable, given newest first. Those that `served` may be gone back to.
 #[must_use]
 pub(super) fn replaced(
     sets: &[&ReplicaSet],
     is_needed: impl Fn(&ReplicaSet) -> bool,
+    served: impl Fn(&ReplicaSet) -> bool,
     delay: Delay,
     now: Timestamp,
 ) -> Vec<Stay> {
@@ -101,15 +102,16 @@ pub(super) fn replaced(
                 Stay { size, deadline: Deadline::Keep, until: Some(deadline) }
             }
             None if delay.seconds <= 0 => Stay::gone(),
-            None => until(set, delay.seconds, now),
+            None if served(set) => until(set, delay.seconds, now, Deadline::At),
+            None => until(set, delay.seconds, now, Deadline::Unpromoted),
         }
     };
     sets.iter().map(become_of).collect()
 }
 
-fn until(set: &ReplicaSet, seconds: i32, now: Timestamp) -> Stay {
+fn until(set: &ReplicaSet, seconds: i32, now: Timestamp, noted: fn(Timestamp) -> Deadline) -> Stay {
     let deadline = now.checked_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX);
-    Stay { deadline: Deadline::At(deadline), until: Some(deadline), ..Stay::as_it_is(set) }
+    Stay { deadline: noted(deadline), until: Some(deadline), ..Stay::as_it_is(set) }
 }
 
 #[cfg(test)]
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_replaced_set_stays_for_its_delay_follows_replicas_and_then_goes() {
         let delay = Delay { seconds: 30, limit: 9, replicas: 5 };
-        let become_of = |set: ReplicaSet| replaced(&[&set], |_| false, delay, now())[0];
+        let become_of = |set: ReplicaSet| replaced(&[&set], |_| false, |_| true, delay, now())[0];
         let begins = Stay { size: 3, deadline: Deadline::At(at(30)), until: Some(at(30)) };
         assert_eq!(become_of(set(3, None)), begins);
         assert_eq!(become_of(set(3, Some("no time"))), begins, "a deadline that nobody can read is set anew");
@@ -159,15 +161,15 @@ mod tests {
     fn no_delay_is_none_and_needed_sets_stay_whatever_is_noted() {
         let none = Delay { seconds: 0, limit: 9, replicas: 3 };
         let (old, whole) = (set(3, Some(NOW)), set(3, None));
-        assert_eq!(replaced(&[&whole], |_| false, none, now())[0], Stay::gone());
-        assert_eq!(replaced(&[&old], |_| true, none, now())[0], Stay::as_it_is(&old));
+        assert_eq!(replaced(&[&whole], |_| false, |_| true, none, now())[0], Stay::gone());
+        assert_eq!(replaced(&[&old], |_| true, |_| true, none, now())[0], Stay::as_it_is(&old));
     }
 
     #[test]
     fn of_replaced_sets_only_the_newest_stay_up_to_the_limit() {
         let delay = Delay { seconds: 30, limit: 1, replicas: 3 };
         let (newer, older) = (set(3, Some("2026-01-01T00:00:09Z")), set(3, Some("2026-01-01T00:00:05Z")));
-        let sizes = replaced(&[&newer, &older], |_| false, delay, now());
+        let sizes = replaced(&[&newer, &older], |_| false, |_| true, delay, now());
         assert_eq!(sizes.iter().map(|stay| stay.size).collect::<Vec<_>>(), [3, 0]);
     }
 
@@ -176,7 +178,7 @@ mod tests {
         let rule = AbortScaleDown::AfterSeconds(30);
         let become_of = |set: ReplicaSet, serve| after_abort(&set, rule, serve, now());
         assert_eq!(become_of(set(3, None), OthersServe::No), Stay::as_it_is(&set(3, None)));
-        let begins = Stay { size: 3, deadline: Deadline::At(at(30)), until: Some(at(30)) };
+        let begins = Stay { size: 3, deadline: Deadline::Unpromoted(at(30)), until: Some(at(30)) };
         assert_eq!(become_of(set(3, None), OthersServe::Yes), begins);
         let stays = become_of(set(3, Some("2026-01-01T00:00:01Z")), OthersServe::Yes);
         assert_eq!(stays, Stay { size: 3, deadline: Deadline::Keep, until: Some(at(1)) });

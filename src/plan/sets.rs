@@ -140,8 +140,8 @@ impl<'a> Change<'a> {
             return Resized::No;
         }
         self.spec.insert("replicas".to_owned(), json!(size));
-        if size == 0 && self.set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE) {
-            self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null);
+        if size == 0 {
+            self.deadline(Deadline::Clear);
         }
         let event = event::scaling_replica_set(&self.set.name, self.revision, self.set.replicas, size);
         self.events.push(event);
@@ -159,17 +159,20 @@ impl<'a> Change<'a> {
     }
 
     fn deadline(&mut self, deadline: Deadline) {
-        let noted = self.set.annotations.get(keys::SCALE_DOWN_DEADLINE);
-        match deadline {
-            Deadline::Keep => {}
-            Deadline::Clear if noted.is_none() => {}
-            Deadline::Clear => self.annotate(keys::SCALE_DOWN_DEADLINE, Value::Null),
-            Deadline::At(time) => {
-                let time = Time::from(time).to_string();
-                if noted != Some(&time) {
-                    self.annotate(keys::SCALE_DOWN_DEADLINE, json!(time));
-                }
-            }
+        let (time, mark) = match deadline {
+            Deadline::Keep => return,
+            Deadline::Clear => (None, None),
+            Deadline::At(time) => (Some(time), None),
+            Deadline::Unpromoted(time) => (Some(time), Some("true".to_owned())),
+        };
+        self.note(keys::SCALE_DOWN_DEADLINE, time.map(|time| Time::from(time).to_string()));
+        self.note(keys::UNPROMOTED, mark);
+    }
+
+    /// Annotates, where it is not annotated so.
+    fn note(&mut self, key: &str, value: Option<String>) {
+        if self.set.annotations.get(key) != value.as_ref() {
+            self.annotate(key, json!(value));
         }
     }
 

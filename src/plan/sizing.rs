@@ -41,6 +41,8 @@ pub enum Deadline {
     Clear,
     /// Until then.
     At(Timestamp),
+    /// Until then; it was never promoted, so that nothing goes back to it unasked.
+    Unpromoted(Timestamp),
 }
 
 /// Deadlines of all sets.

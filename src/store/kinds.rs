@@ -304,8 +304,6 @@ fn controller(owners: &[Value]) -> Option<String> {
     owners.iter().find(controls)?.get("uid")?.as_str().map(str::to_owned)
 }
 
-impl kube::api::Evict for PodRecord {}
-
 impl PodRecord {
     /// What plans read of a pod of a ReplicaSet; `None` for an orphan.
     #[must_use]

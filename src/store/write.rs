@@ -219,8 +219,11 @@ impl Writer {
         match self.answer(request).await {
             Ok(Ok(_)) => self.store.expect(&object, rollout, &Expectation::Going),
             Ok(Err(message)) => return Err(WriteError::Refused(refusal(DISRUPTION_BUDGET, message))),
-            // The uid is another's.
-            Err(WriteError::Stale) => return Err(WriteError::Gone),
+            // The uid is another's, or nobody has the name any more: until that is seen, there is nothing to be decided.
+            Err(WriteError::Stale | WriteError::Gone) => {
+                self.store.expect(&object, rollout, &Expectation::Going);
+                return Err(WriteError::Gone);
+            }
             Err(error) => return Err(error),
         }
         Ok(())

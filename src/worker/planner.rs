@@ -236,23 +236,10 @@ impl Planner {
 
         // Dropped by the worker of ReplicaSets when it is through: events are recorded in the order of the contract.
         let (done, sets_done) = oneshot::channel();
-        match plan.sets.is_empty() {
-            true => self.shared.sets.take_back(key),
-            false => {
-                let job = SetsJob {
-                    about: about.clone(),
-                    actions: plan.sets,
-                    basis: plan.basis.clone(),
-                    _done: done,
-                };
-                self.shared.sets.put(key, job, Instant::now());
-            }
-        }
+        let job =
+            SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
+        self.hand_out_pods(key, job, plan.evictions);
         self.hand_out_services(key, &about, plan.services, &plan.basis);
-        match plan.evictions.pods.is_empty() {
-            true => self.shared.evictions.take_back(key),
-            false => self.shared.evictions.put(key, plan.evictions, Instant::now()),
-        }
         match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
             true => self.shared.rollouts.take_back(key),
             false => {
@@ -264,6 +251,36 @@ impl Planner {
                 self.shared.rollouts.put(key, job, Instant::now() + wait);
             }
         }
+    }
+
+    /// Sizes and evictions: each was decided on the pods that the other leaves, so that what runs of the one ends before the other
+    /// begins, and then it is planned again.
+    fn hand_out_pods(&self, key: &Key, sizes: SetsJob, evictions: Evictions) {
+        let shared = &self.shared;
+        // Nothing that waits begins any more.
+        shared.sets.take_back(key);
+        shared.evictions.take_back(key);
+        if !sizes.actions.is_empty() {
+            match shared.evictions.is_running(key) {
+                true => self.plan_after(key, |shared| &shared.evictions),
+                false => shared.sets.put(key, sizes, Instant::now()),
+            }
+        }
+        if !evictions.pods.is_empty() {
+            match shared.sets.is_running(key) {
+                true => self.plan_after(key, |shared| &shared.sets),
+                false => shared.evictions.put(key, evictions, Instant::now()),
+            }
+        }
+    }
+
+    /// Plans again when a worker is through with what it does for the rollout.
+    fn plan_after<T: Send + 'static>(&self, key: &Key, worker: fn(&Shared) -> &Latest<T>) {
+        let (shared, key) = (Arc::clone(&self.shared), key.clone());
+        self.errands.spawn(async move {
+            worker(&shared).quiet(&key).await;
+            shared.wake(&key);
+        });
     }
 
     fn hand_out_services(&self, key: &Key, about: &About, actions: Vec<plan::ServiceAction>, basis: &Basis) {
@@ -363,13 +380,15 @@ impl Planner {
         self.send(key, async move {
             for name in names {
                 match writer.look_for_service(&of, &name).await {
-                    Ok(is_there) => shared.store.memory.looked_for_service(&of, &name, is_there),
+                    Ok(is_there) => {
+                        shared.store.memory.looked_for_service(&of, &name, is_there);
+                        shared.wake(&of);
+                    }
                     Err(error) => {
                         tracing::warn!(rollout = %of, service = name, %error, "cannot look for a Service");
                     }
                 }
             }
-            shared.wake(&of);
         });
     }
 

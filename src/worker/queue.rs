@@ -91,13 +91,18 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Whether a part of a rollout runs.
+    pub(super) fn is_running(&self, key: &Key) -> bool {
+        self.lock().slots.get(key).is_some_and(|slot| slot.running)
+    }
+
     /// Waits until no part of a rollout runs.
     pub(super) async fn quiet(&self, key: &Key) {
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // From here on no end is missed.
             ended.as_mut().enable();
-            if !self.lock().slots.get(key).is_some_and(|slot| slot.running) {
+            if !self.is_running(key) {
                 return;
             }
             ended.await;

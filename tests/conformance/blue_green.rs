@@ -67,13 +67,15 @@ async fn waiting(drive: &Drive<'_>) -> Rollout {
         .await
 }
 
-/// Which versions the Services select.
-async fn serve(drive: &Drive<'_>) -> (String, String) {
-    (drive.served_by("active").await, drive.served_by("preview").await)
-}
-
-fn versions(active: &str, preview: &str) -> (String, String) {
-    (active.to_owned(), preview.to_owned())
+/// Checks which versions the Services select. The phase tells of the active one; the preview follows on its own.
+async fn serving(drive: &Drive<'_>, active: &str, preview: &str) {
+    assert_eq!(drive.served_by("active").await, active);
+    let previewed = async {
+        while drive.served_by("preview").await != preview {
+            drive.world.pass(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), previewed).await.expect("the preview follows");
 }
 
 /// Waits until the set of a version has so many pods wanted.
@@ -91,7 +93,7 @@ async fn the_first_version_becomes_active(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, manual(json!({}))).await;
     let rollout = healthy(drive).await;
     let status = rollout.status();
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
     let hash = status.current_pod_hash();
     assert_eq!((status.stable_rs(), status.hpa_replicas), (hash, Some(replicas)));
     assert_eq!(
@@ -107,12 +109,12 @@ async fn manual_promotion(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, manual(json!({}))).await;
     drive.set_image("v2").await;
     let rollout = waiting(drive).await;
-    assert_eq!(serve(drive).await, versions("v1", "v2"));
+    serving(drive, "v1", "v2").await;
     assert_eq!(rollout.status().updated_replicas, Some(replicas));
     assert!(rollout.status().duration.as_ref().unwrap().manual_pause_started_at.is_some());
     drive.promote().await;
     let rollout = healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
     let duration = rollout.status().duration.clone().unwrap();
     assert_eq!(duration.completion_status.unwrap().as_str(), "Promoted");
     assert!(duration.finished_at.is_some() && duration.manual_pause_started_at.is_none());
@@ -122,7 +124,7 @@ async fn automatic_promotion(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, strategy(json!({}), json!({}))).await;
     drive.set_image("v2").await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
     let events = drive.world.events().await;
     assert!(!events.iter().any(|event| event.starts_with("RolloutPaused")), "{events:#?}");
 }
@@ -132,7 +134,7 @@ async fn promotion_after_a_time(drive: &Drive<'_>, replicas: i32) {
     drive.set_image("v2").await;
     waiting(drive).await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
     drive.world.until_event("RolloutResumed").await;
 }
 
@@ -142,7 +144,7 @@ async fn promotion_before_its_time(drive: &Drive<'_>, replicas: i32) {
     waiting(drive).await;
     drive.promote().await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
 }
 
 async fn full_promotion(drive: &Drive<'_>, replicas: i32) {
@@ -152,7 +154,7 @@ async fn full_promotion(drive: &Drive<'_>, replicas: i32) {
     drive.promote_full().await;
     let rollout = healthy(drive).await;
     assert!(!rollout.status().promote_full());
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
     drive.world.until_event("RolloutCompleted: Rollout completed update to revision 2").await;
 }
 
@@ -165,7 +167,7 @@ async fn a_preview_of_another_size(drive: &Drive<'_>, replicas: i32) {
     drive.promote().await;
     let is_whole = |rollout: &Rollout| rollout.status().updated_replicas == Some(replicas);
     drive.world.until("whole", |rollout| is(RolloutPhase::Healthy)(rollout) && is_whole(rollout)).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
 }
 
 async fn the_old_version_stays_for_the_scale_down_delay(drive: &Drive<'_>, replicas: i32) {
@@ -195,7 +197,7 @@ async fn rollback_inside_the_delay(drive: &Drive<'_>, replicas: i32) {
                 && rollout.metadata.annotations.as_ref().unwrap()[keys::REVISION] == "3"
         })
         .await;
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
     let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
     assert_eq!(how.unwrap().as_str(), "FastRolledBack");
     deadline_noted(drive, "v2").await;
@@ -230,10 +232,10 @@ async fn rollback_outside_the_delay(drive: &Drive<'_>, replicas: i32) {
     sized(drive, "v1", 0).await;
     drive.undo(1).await;
     waiting(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v1"));
+    serving(drive, "v2", "v1").await;
     drive.promote().await;
     let rollout = healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
     let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
     assert_eq!(how.unwrap().as_str(), "RolledBack");
 }
@@ -253,7 +255,7 @@ async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
     waiting(drive).await;
     drive.promote().await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
 }
 
 async fn abort_then_undo(drive: &Drive<'_>, replicas: i32) {
@@ -265,7 +267,7 @@ async fn abort_then_undo(drive: &Drive<'_>, replicas: i32) {
     drive.undo(1).await;
     let rollout = healthy(drive).await;
     assert!(!rollout.status().abort());
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
 }
 
 async fn undo_while_waiting(drive: &Drive<'_>, replicas: i32) {
@@ -274,7 +276,7 @@ async fn undo_while_waiting(drive: &Drive<'_>, replicas: i32) {
     waiting(drive).await;
     drive.undo(1).await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
     sized(drive, "v2", 0).await;
 }
 
@@ -284,10 +286,10 @@ async fn superseded_while_waiting(drive: &Drive<'_>, replicas: i32) {
     waiting(drive).await;
     drive.set_image("v3").await;
     of_revision(drive, "3").await;
-    assert_eq!(serve(drive).await, versions("v1", "v3"));
+    serving(drive, "v1", "v3").await;
     drive.promote().await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v3", "v3"));
+    serving(drive, "v3", "v3").await;
     sized(drive, "v2", 0).await;
     sized(drive, "v1", 0).await;
 }
@@ -309,7 +311,7 @@ async fn superseded_while_the_second_never_becomes_available(drive: &Drive<'_>, 
     drive.world.until("the second has pods", |rollout| of_second(rollout) && is_second(rollout)).await;
     drive.set_image("v3").await;
     of_revision(drive, "3").await;
-    assert_eq!(serve(drive).await, versions("v1", "v3"));
+    serving(drive, "v1", "v3").await;
     drive.promote().await;
     healthy(drive).await;
     sized(drive, "never", 0).await;
@@ -326,7 +328,7 @@ async fn the_deadline_without_a_pause(drive: &Drive<'_>, replicas: i32) {
     assert_eq!(drive.served_by("active").await, "v1");
     drive.set_image("v3").await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v3", "v3"));
+    serving(drive, "v3", "v3").await;
 }
 
 async fn the_deadline_does_not_run_in_the_pause(drive: &Drive<'_>, replicas: i32) {
@@ -375,10 +377,10 @@ async fn paused_by_spec(drive: &Drive<'_>, replicas: i32) {
     };
     drive.world.until("up and held", is_up).await;
     drive.world.pass(Duration::from_secs(1)).await;
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
     drive.resume().await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
 }
 
 async fn to_canary_and_back(drive: &Drive<'_>, replicas: i32) {
@@ -397,12 +399,12 @@ async fn to_canary_and_back(drive: &Drive<'_>, replicas: i32) {
         is(RolloutPhase::Healthy)(rollout) && active.as_deref() == Some(rollout.status().current_pod_hash())
     };
     drive.world.until("active again", is_active).await;
-    assert_eq!(serve(drive).await, versions("v2", "v2"));
+    serving(drive, "v2", "v2").await;
     drive.set_image("v3").await;
     waiting(drive).await;
     drive.promote().await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v3", "v3"));
+    serving(drive, "v3", "v3").await;
 }
 
 /// Waits until both Services have their own selectors back.
@@ -427,7 +429,7 @@ async fn a_service_that_comes_later(drive: &Drive<'_>, replicas: i32) {
     assert!(drive.sets().await.is_empty());
     drive.create_services(&["active"]).await;
     healthy(drive).await;
-    assert_eq!(serve(drive).await, versions("v1", "v1"));
+    serving(drive, "v1", "v1").await;
 }
 
 async fn delete_leaves_services_alone(drive: &Drive<'_>, replicas: i32) {

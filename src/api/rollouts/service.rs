@@ -62,7 +62,11 @@ impl Rollouts {
         if let (Some(wait), Some(stay)) = (wait, stay) {
             stay.extend(wait)?;
         }
-        let id = request.request_id().to_owned();
+        let mut id = request.request_id().to_owned();
+        if request.validate_only() && !id.is_empty() {
+            // What changes nothing may be asked again, and is no answer to the request itself.
+            super::super::request_id::parse(&std::mem::take(&mut id))?;
+        }
         let encoded = if id.is_empty() { Vec::new() } else { request.encode_to_vec() };
         let run = Box::pin(service.told(request, run));
         let mut answer = match id.as_str() {

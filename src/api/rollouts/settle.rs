@@ -162,7 +162,7 @@ impl Context {
 /// Whether a plan makes another status of the one that is stored, counts aside.
 fn decides(plan: &Plan, stored: State) -> bool {
     let part = &plan.rollout;
-    if part.object.is_some() || plan.question.is_some() {
+    if part.object.is_some() || plan.question.is_some() || !plan.services.is_empty() {
         return true;
     }
     match &part.status {

@@ -463,3 +463,78 @@ fn from_canary_to_blue_green_in_the_middle_the_stable_version_serves_first() {
     promote(&mut world);
     assert_eq!((phase(&world).0, world.served_by("active").as_str()), (RolloutPhase::Healthy, "v2"));
 }
+
+/// Version v2 was replaced by v3 before anybody promoted it, and is set again while its pods are still up.
+fn back_to_v2(mut world: World) {
+    world.set_image("v3");
+    world.settle();
+    promote(&mut world);
+    assert_eq!(world.served_by("active"), "v3");
+    world.pass(10);
+    world.set_image("v2");
+    world.settle();
+    assert_eq!((phase(&world).0, world.served_by("active").as_str()), (RolloutPhase::Paused, "v3"));
+    promote(&mut world);
+    assert_eq!(world.served_by("active"), "v2");
+}
+
+#[test]
+fn a_version_that_was_aborted_and_replaced_waits_for_its_promotion() {
+    let delays = r#"{ "autoPromotionEnabled": false, "abortScaleDownDelaySeconds": 600, "scaleDownDelaySeconds": 600 }"#;
+    let mut world = waiting(3, delays);
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.pass(10);
+    back_to_v2(world);
+}
+
+#[test]
+fn a_preview_that_was_superseded_waits_for_its_promotion() {
+    let one = r#"{ "autoPromotionEnabled": false, "scaleDownDelaySeconds": 600, "previewReplicaCount": 1 }"#;
+    let mut world = waiting(3, one);
+    world.pass(10);
+    back_to_v2(world);
+}
+
+#[test]
+fn a_rollback_that_was_aborted_waits_for_its_promotion() {
+    let mut world = switched(MANUAL);
+    world.pass(31);
+    world.set_image("v1");
+    world.settle();
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.set_image("v2");
+    world.settle();
+    world.pass(5);
+    world.set_image("v1");
+    world.settle();
+    assert_eq!((phase(&world).0, world.served_by("active").as_str()), (RolloutPhase::Paused, "v2"));
+}
+
+#[test]
+fn an_abort_after_the_switch_back_leaves_what_serves_its_pods() {
+    let mut world = switched(MANUAL);
+    world.pass(10);
+    // It is broken: that is why it is left.
+    world.outcomes.insert("v2".to_owned(), Outcome::Never);
+    for set in world.sets.values_mut() {
+        if set.template.pointer("/spec/containers/0/image") == Some(&json!("v2")) {
+            (set.status.available, set.status.ready) = (0, 0);
+        }
+    }
+    world.settle();
+    world.set_image("v1");
+    for _ in 0..20 {
+        let plan = world.plan();
+        world.apply(&plan);
+        if world.served_by("active") == "v1" {
+            break;
+        }
+    }
+    assert_eq!(world.served_by("active"), "v1");
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.pass(60);
+    assert_eq!((world.served_by("active").as_str(), world.replicas("v1")), ("v1", 3));
+}

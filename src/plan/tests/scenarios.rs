@@ -1,3 +1,4 @@
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::world::{Outcome, World};
@@ -423,4 +424,18 @@ fn a_dead_stable_pod_gives_its_place_to_a_third_revision() {
     world.settle();
     assert_eq!((world.replicas("v1"), world.replicas("v2"), world.replicas("v3")), (1, 0, 1));
     assert_eq!(phase(&world).0, RolloutPhase::Paused);
+}
+
+#[test]
+fn a_restart_to_come_outlives_other_steps_and_other_versions() {
+    let mut world = healthy(2, endless_pause());
+    let tomorrow = world.now + SignedDuration::from_hours(24);
+    world.edit(|spec| spec["restartAt"] = json!(tomorrow.to_string()));
+    world.settle();
+    world.edit(|spec| spec["strategy"]["canary"]["steps"] = json!([{ "setWeight": 10 }]));
+    world.settle();
+    assert_eq!(world.status().restarted_at, None);
+    world.set_image("v2");
+    world.settle();
+    assert_eq!(world.status().restarted_at, None);
 }
