@@ -172,9 +172,8 @@ impl ApiServer {
             state.begin(self.now());
             return act(&mut state);
         };
-        if self.with_state(|state| state.has_expired(self.now()))
-            && let Err(error) = durable.write(|| self.now(), |_| ()).await
-        {
+        let has_expired = self.lock_state().has_expired(self.now());
+        if has_expired && let Err(error) = durable.write(|| self.now(), |_| ()).await {
             // Better to show what has expired than nothing.
             tracing::warn!(%error, "what has expired cannot be removed");
         }

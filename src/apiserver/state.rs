@@ -223,9 +223,16 @@ impl State {
         self.now = now;
     }
 
-    /// Whether something has expired that [`Self::begin`] would remove.
-    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        self.expiries.front().is_some_and(|expiry| expiry.at <= now)
+    /// Whether something has expired that [`Self::begin`] would remove. What was written since, or is gone, is forgotten.
+    pub(crate) fn has_expired(&mut self, now: Timestamp) -> bool {
+        while let Some(expiry) = self.expiries.front().filter(|expiry| expiry.at <= now) {
+            let current = self.store.get(&expiry.resource, &expiry.key);
+            if current.is_some_and(|object| object.resource_version() == expiry.revision.to_string()) {
+                return true;
+            }
+            self.expiries.pop_front();
+        }
+        false
     }
 
     /// Begins a request: takes the time, removes what has expired.
@@ -233,10 +240,7 @@ impl State {
         self.now = now;
         while self.has_expired(now) {
             let Some(expiry) = self.expiries.pop_front() else { return };
-            let current = self.store.get(&expiry.resource, &expiry.key);
-            if current.is_some_and(|object| object.resource_version() == expiry.revision.to_string()) {
-                self.erase(Author::server(Verb::Delete), &expiry.resource, &expiry.key);
-            }
+            self.erase(Author::server(Verb::Delete), &expiry.resource, &expiry.key);
         }
     }
 
@@ -405,6 +409,15 @@ mod tests {
         state.write(author(), &resource, event("b"));
         state.begin(minutes(61));
         assert_eq!(state.store.list(&events, None).count(), 2);
+        // Another state removed them: what this one sees of it is nothing to wait for any more.
+        let mut seen = State::new(1, 100, start);
+        seen.begin(minutes(30));
+        seen.write(author(), &resource, event("a"));
+        assert!(seen.has_expired(minutes(90)));
+        seen.begin(minutes(40));
+        seen.write(author(), &resource, event("a"));
+        assert!(!seen.has_expired(minutes(99)));
+        assert_eq!(seen.expiries.len(), 1);
         state.begin(minutes(90));
         assert_eq!(state.store.list(&events, None).count(), 0);
     }

@@ -24,7 +24,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ROLLOUTD_CO
 enum What {
     /// Serve a cluster: the one of a kubeconfig, or the one that this runs in
     Serve(Box<serve::flags::Flags>),
-    /// Serve a cluster of its own, in memory, with nothing installed
+    /// Serve a cluster of its own, with nothing installed
     Dev(dev::Flags),
     /// Print the custom resource definitions: rolloutd crds | kubectl apply -f -
     Crds,
@@ -35,10 +35,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere is left to say that this failed.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what it came from, each thing said once.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.contains(&cause) {
+            told
+        } else if told.is_empty() {
+            cause
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
 }
 
 fn run(what: What) -> anyhow::Result<()> {

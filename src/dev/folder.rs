@@ -48,8 +48,13 @@ impl Folder {
             "contexts": [{ "name": NAME, "context": { "cluster": NAME, "user": NAME, "namespace": "default" } }],
         });
         // JSON is YAML.
+        let text = format!("{kubeconfig:#}\n");
+        if fs::read_to_string(self.kubeconfig()).is_ok_and(|there| there == text) {
+            // A full disk is no reason not to serve what is on it.
+            return Ok(());
+        }
         let mut file = NamedTempFile::new_in(self.path())?;
-        writeln!(file, "{kubeconfig:#}")?;
+        file.write_all(text.as_bytes())?;
         file.persist(self.kubeconfig()).map_err(|error| error.error)?;
         Ok(())
     }

@@ -169,6 +169,7 @@ fn unfold(index: usize, place: String, value: Value, documents: &mut Documents) 
             let what = match other {
                 Value::String(_) => "text",
                 Value::Number(_) => "a number",
+                Value::Null => "nothing",
                 _ => "a boolean",
             };
             documents.faults.push(Fault::new(place, format!("is {what} where an object belongs")));

@@ -165,13 +165,13 @@ impl<'a> Change<'a> {
             Deadline::At(time) => (Some(time), None),
             Deadline::Unpromoted(time) => (Some(time), Some("true".to_owned())),
         };
-        self.note(keys::SCALE_DOWN_DEADLINE, time.map(|time| Time::from(time).to_string()));
-        self.note(keys::UNPROMOTED, mark);
+        self.note(keys::SCALE_DOWN_DEADLINE, time.map(|time| Time::from(time).to_string()).as_ref());
+        self.note(keys::UNPROMOTED, mark.as_ref());
     }
 
     /// Annotates, where it is not annotated so.
-    fn note(&mut self, key: &str, value: Option<String>) {
-        if self.set.annotations.get(key) != value.as_ref() {
+    fn note(&mut self, key: &str, value: Option<&String>) {
+        if self.set.annotations.get(key) != value {
             self.annotate(key, json!(value));
         }
     }

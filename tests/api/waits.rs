@@ -175,6 +175,19 @@ async fn served(site: &Site) -> Option<String> {
     services.get("active").await.unwrap().spec?.selector?.remove("rollouts-pod-template-hash")
 }
 
+/// Restarts the rollout and checks that the answer comes when that is done.
+async fn restarted(site: &Site, client: &mut Rollouts, state: State) {
+    // Kubernetes counts seconds: a pod of this very second is not older than it.
+    site.clock.sleep(Duration::from_millis(1100)).await;
+    let restart =
+        v1::RestartRolloutRequest { name: site.name("web"), wait: seconds(60), ..Default::default() };
+    let restarted = client.restart_rollout(restart).await.unwrap().into_inner().rollout.unwrap();
+    assert_eq!(standing(&restarted).0, state);
+    let object = site.rollouts().get("web").await.unwrap();
+    assert!(object.spec.restart_at.is_some());
+    assert_eq!(object.status().restarted_at, object.spec.restart_at);
+}
+
 async fn a_blue_green_promotion_and_a_restart_are_waited_for_whole(site: Site) {
     let (leader, server) = (site.leader().await, site.server().await);
     let mut client = server.rollouts();
@@ -188,6 +201,8 @@ async fn a_blue_green_promotion_and_a_restart_are_waited_for_whole(site: Site) {
     assert_eq!(standing(applied.objects[0].rollout.as_ref().unwrap()).0, State::Healthy);
     let set = client.set_rollout_image(image(&site, "web:2")).await.unwrap().into_inner().rollout.unwrap();
     assert_eq!(standing(&set).0, State::Paused);
+    // Paused all the while.
+    restarted(&site, &mut client, State::Paused).await;
     let hash = set.status.unwrap().current_pod_hash;
     assert_ne!(served(&site).await.as_ref(), Some(&hash));
     let promote = v1::PromoteRolloutRequest {
@@ -201,15 +216,7 @@ async fn a_blue_green_promotion_and_a_restart_are_waited_for_whole(site: Site) {
     assert_eq!(standing(&promoted).0, State::Healthy);
     assert_eq!(served(&site).await, Some(hash), "Healthy means that it serves");
 
-    // Kubernetes counts seconds: a pod of this very second is not older than it.
-    site.clock.sleep(Duration::from_millis(1100)).await;
-    let restart =
-        v1::RestartRolloutRequest { name: site.name("web"), wait: seconds(60), ..Default::default() };
-    let restarted = client.restart_rollout(restart).await.unwrap().into_inner().rollout.unwrap();
-    assert_eq!(standing(&restarted).0, State::Healthy);
-    let object = site.rollouts().get("web").await.unwrap();
-    assert!(object.spec.restart_at.is_some());
-    assert_eq!(object.status().restarted_at, object.spec.restart_at);
+    restarted(&site, &mut client, State::Healthy).await;
     server.stop().await;
     leader.stop().await;
 }

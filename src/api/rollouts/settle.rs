@@ -22,7 +22,7 @@ use super::tree::snapshot;
 use crate::clock;
 use crate::crd::keys;
 use crate::pb::v1;
-use crate::plan::{self, Plan, SetAction, Urgency};
+use crate::plan::{self, Plan, SetAction, Urgency, restart};
 use crate::store::{Changed, Key, ResourceVersion, RolloutRecord};
 use v1::rollout_status::State;
 
@@ -137,8 +137,11 @@ impl Context {
         }
         // What cannot be decoded is nothing that a controller acts on.
         let Some(seen) = self.store.observe(&waiting.key) else { return Standing::Settled };
-        let plan = plan::plan(&seen, self.clock.now());
-        if decides(&plan, shown.state()) { Standing::Moves } else { Standing::Settled }
+        let now = self.clock.now();
+        let restarts = restart::is_asked_for(&seen.rollout)
+            && seen.rollout.spec.restart_at.as_ref().is_some_and(|at| at.instant() <= now);
+        let plan = plan::plan(&seen, now);
+        if restarts || decides(&plan, shown.state()) { Standing::Moves } else { Standing::Settled }
     }
 
     fn not_settled(&self, waiting: &Waiting, wait: Duration) -> v1::Warning {

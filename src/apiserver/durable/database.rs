@@ -50,6 +50,15 @@ const FILE: &str = "cluster.redb";
 const UNFINISHED_FILE: &str = "cluster.redb.new";
 const LOCK_FILE: &str = "lock";
 
+/// How much of a file is looked at when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// All of it.
+    Whole,
+    /// What an interrupted write may have left.
+    Needed,
+}
+
 /// Memory for pages of the file, which is read only once, when it is opened.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -147,7 +156,7 @@ impl Database {
         let (file, found) = (Mutex::new(None), None);
         let mut database = Self { folder: folder.to_owned(), medium, file, found, lock };
         if database.path().try_exists().map_err(|source| database.io(source))? {
-            let file = database.open_file(&database.path())?;
+            let file = database.open_file(&database.path(), Check::Whole)?;
             let found = guarded(|| rows(&file)).and_then(restored);
             database.found = Some(found.map_err(|error| database.unusable(error))?);
             database.file = Mutex::new(Some(file));
@@ -177,7 +186,7 @@ impl Database {
         let unfinished = self.folder.join(UNFINISHED_FILE);
         let outcome = (|| {
             create_file(&unfinished)?;
-            let file = self.open_file(&unfinished)?;
+            let file = self.open_file(&unfinished, Check::Whole)?;
             guarded(|| write_all(&file, state)).map_err(|error| self.unusable(error))?;
             fs::rename(&unfinished, self.path()).map_err(|source| self.io(source))?;
             let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
@@ -215,7 +224,7 @@ impl Database {
             OpenError::Io { source, .. } => Unstored { cause: cause(&source), why: source.to_string() },
             other => Unstored { why: other.to_string(), cause: Cause::Other },
         };
-        let opened = self.open_file(&self.path()).map_err(refused)?;
+        let opened = self.open_file(&self.path(), Check::Needed).map_err(refused)?;
         let numbers = guarded(|| numbers(&opened));
         let revision =
             numbers.and_then(|numbers| number(&numbers, REVISION_KEY)).map_err(|error| unstored(&error))?;
@@ -244,7 +253,8 @@ impl Database {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_file(&self, path: &Path) -> Result<redb::Database, OpenError> {
+    /// Opens a file; one that was found sound before is not gone through as a whole again.
+    fn open_file(&self, path: &Path, check: Check) -> Result<redb::Database, OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| self.io(source))?;
         let length = file.metadata().map_err(|source| self.io(source))?.len();
         // redb makes a new database of an empty file, which would hide that all is lost.
@@ -252,7 +262,7 @@ impl Database {
             return Err(OpenError::Damaged { path: path.to_owned(), why: "the file is empty".to_owned() });
         }
         let mut builder = Builder::new();
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check == Check::Whole);
         guarded(|| Ok(self.medium.open(&builder, file)?)).map_err(|error| self.unusable(error))
     }
 

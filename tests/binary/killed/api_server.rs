@@ -22,7 +22,7 @@ use kube::{Client, ResourceExt};
 use rolloutd::crd::Rollout;
 
 /// The most changes that a process lives to tell of.
-const CHANGES: u64 = 60;
+const CHANGES: u64 = 40;
 
 /// Kills a process when it has told of so many changes.
 #[derive(Clone)]
