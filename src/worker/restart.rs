@@ -39,8 +39,8 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evi
                 shared.store.memory.succeeded(&key, &attempt);
                 left -= 1;
             }
-            // It is planned again when the cache shows that it is gone.
-            Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => {}
+            // It was counted as available, and is missing as if it had been evicted now. It is planned again when the cache shows that.
+            Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => left -= 1,
             Err(WriteError::Refused(refusal)) if refusal.reason == DISRUPTION_BUDGET => {
                 shared.put_off(&key, attempt, &refusal.reason, &refusal.message);
             }
