@@ -47,7 +47,6 @@ use crate::crd::{RolloutStatus, Strategy};
 use crate::validate;
 use blue_green::BlueGreen;
 use conditions::Facts;
-use restart::Restart;
 use revision::{Revisions, Unclassified};
 use sizing::Sizing;
 use stance::Stance;
@@ -102,11 +101,7 @@ fn missing_or_foreign_services(seen: &Observed, now: Timestamp) -> Option<Plan> 
 /// Decides with what is certain of what was seen.
 fn decide_with(seen: &Observed, certain: &Observed, now: Timestamp) -> Plan {
     match (revision::classify(certain), seen.rollout.spec.strategy()) {
-        (Ok(revisions), Ok(strategy)) => {
-            let stance = Stance::seen(certain, &revisions);
-            let restart = restart::restart(seen, &revisions, &stance, now);
-            roll_out(certain, &revisions, strategy, restart, now)
-        }
+        (Ok(revisions), Ok(strategy)) => roll_out(certain, seen, &revisions, strategy, now),
         (Err(Unclassified::NeedsDefaults), _) => {
             Plan { question: Some(Question::DefaultedTemplate), ..Plan::default() }
         }
@@ -149,15 +144,17 @@ impl Decision {
     }
 }
 
+/// Decides by `seen`, which holds what is certain; of all that was told, a restart knows by itself what that is.
 fn roll_out(
     seen: &Observed,
+    told: &Observed,
     revisions: &Revisions<'_>,
     strategy: Strategy<'_>,
-    restart: Restart,
     now: Timestamp,
 ) -> Plan {
     let stance = Stance::seen(seen, revisions);
     let Decision { sizing, progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
+    let restart = restart::restart(told, revisions, &stance, now);
 
     let counts = Counts::of(seen, revisions, strategy);
     let status = status::derive(seen, revisions, &progress.stance, counts, now);

@@ -131,8 +131,8 @@ fn selector_of(budget: &PodDisruptionBudget) -> Result<Option<Selector>, String>
 }
 
 fn selects(selector: Option<&Selector>, pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    selector.is_some_and(|selector| selector.matches(&labels))
+    let none = BTreeMap::new();
+    selector.is_some_and(|selector| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none)))
 }
 
 fn given_back_at(since: &Time) -> Option<Timestamp> {
