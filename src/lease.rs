@@ -103,6 +103,7 @@ pub async fn campaign(
     let mut candidate = Candidate { api, config, seen: None, renewed: None };
     loop {
         let attempt = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             attempt = candidate.attempt() => attempt,
         };
@@ -111,6 +112,7 @@ pub async fn campaign(
             tracing::debug!(%error, "not the leader");
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = candidate.pause(&leadership) => {}
         }

@@ -241,6 +241,7 @@ async fn lead(
         let term = stop.child_token();
         let mut working = tokio::spawn(workers.clone().run(term.clone()));
         let ended = tokio::select! {
+            biased;
             _ = leadership.wait_for(|leadership| !leadership.is_ours()) => None,
             () = stop.cancelled() => None,
             ended = &mut working => Some(ended),
@@ -254,6 +255,7 @@ async fn lead(
         term.cancel();
         let finished = async {
             tokio::select! {
+                biased;
                 _ = &mut working => true,
                 () = clock::real_sleep(WORKERS_STOP) => false,
             }

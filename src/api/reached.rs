@@ -44,6 +44,7 @@ impl Context {
             return Ok(());
         }
         tokio::select! {
+            biased;
             reached = tokio::time::timeout(PATIENCE, self.reached(version)) => reached.unwrap_or_else(|_| Err(too_late())),
             () = self.drain.cancelled() => Err(self.draining()),
         }
@@ -59,6 +60,7 @@ impl Context {
                 }
             };
             tokio::select! {
+                biased;
                 () = told => return Ok(()),
                 () = clock::real_sleep(ASK_AFTER) => self.ask(version).await?,
             }

@@ -66,6 +66,7 @@ pub(super) async fn run(store: Arc<Store>, activities: Activities, clock: Clock,
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = timer => tell(&activities, waiting.pop_front()),
             // The sender lives as long as the store.

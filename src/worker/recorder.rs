@@ -145,6 +145,7 @@ impl Recording {
             real_sleep(LAST_EVENTS).await;
         };
         tokio::select! {
+            biased;
             _ = lanes => {}
             () = last_call => {}
         }

@@ -114,6 +114,7 @@ impl Context {
                 }
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = clock::real_sleep(LOOK_EVERY) => {}
                 () = clock::real_sleep(until.saturating_duration_since(Instant::now())) => return Ok(false),

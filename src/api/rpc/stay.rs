@@ -62,6 +62,7 @@ impl Stay {
         loop {
             let until = *extended.borrow_and_update();
             tokio::select! {
+                biased;
                 answer = tokio::time::timeout_at(until, &mut answer) => match answer {
                     Ok(answer) => return Ok(answer),
                     Err(_) if *self.shared.until.borrow() > until => {}
