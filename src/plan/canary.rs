@@ -48,7 +48,9 @@ pub fn sizing(
         if sizing.changes || !are_observed(revisions) {
             return sizing;
         }
-        return unless_stuck(sizing, limits, sizes, places_kept_until(seen), now);
+        let kept_until = places_kept_until(seen);
+        let sizing = unless_stuck(sizing, limits, sizes, kept_until, now);
+        return with_stand_ins(sizing, revisions, kept_until, now);
     }
     let held = match is_resized(seen, revisions) {
         true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
@@ -124,6 +126,23 @@ fn unless_stuck(
     }
 }
 
+/// Pods of older sets that stay because as many stable ones are missing stand in for them. A step waits for their going as
+/// little as for stable pods that had their time: neither may ever come (a stable version that was never available).
+fn with_stand_ins(
+    sizing: Sizing,
+    revisions: &Revisions<'_>,
+    kept_until: Option<Timestamp>,
+    now: Timestamp,
+) -> Sizing {
+    let missing = revisions.stable_apart().map_or(0, |stable| stable.size().missing());
+    let is_waited_for = !sizing.reached && !sizing.changes && missing > 0 && are_as_wanted(revisions);
+    match kept_until {
+        Some(at) if is_waited_for && at <= now => Sizing { reached: true, ..sizing },
+        at if is_waited_for => Sizing { wake_at: at, ..sizing },
+        _ => sizing,
+    }
+}
+
 /// When pods that are not available have had their time, counted from the last progress that was noted.
 fn places_kept_until(seen: &Observed) -> Option<Timestamp> {
     let progressing = seen.rollout.status().condition(&ConditionType::Progressing)?;
@@ -147,10 +166,14 @@ fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_
 }
 
 fn reached(revisions: &Revisions<'_>) -> bool {
+    are_as_wanted(revisions) && revisions.others.iter().all(|set| set.status.available == 0)
+}
+
+/// Whether the new pods are available and the stable ones exist.
+fn are_as_wanted(revisions: &Revisions<'_>) -> bool {
     let is_whole = |new: &ReplicaSet| new.is_observed() && new.status.available == new.replicas;
     let new = revisions.new_set().is_some_and(is_whole);
-    let stable = revisions.stable_apart().is_none_or(|stable| stable.status.replicas == stable.replicas);
-    new && stable && revisions.others.iter().all(|set| set.status.available == 0)
+    new && revisions.stable_apart().is_none_or(|stable| stable.status.replicas == stable.replicas)
 }
 
 /// Whether spec.replicas changed since the sets were sized: paused by hand, the update holds, and resizing still works

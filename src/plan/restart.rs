@@ -66,7 +66,7 @@ pub(super) fn restart(
     if older.len() == going && matches!(without_leaving(seen), Cow::Borrowed(_)) {
         return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
     }
-    let (available, wake_at) = available(&pods, rollout.spec.min_ready_seconds(), now);
+    let (available, wake_at) = available(seen, now);
     let at_most = usize::try_from(available - least_available(seen)).unwrap_or(0);
     let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone(), set: set_of(seen, pod) };
     let staying = older.iter().filter(|pod| !pod.terminating && at_most > 0);
@@ -87,7 +87,7 @@ pub(super) fn without_leaving(seen: &Observed) -> Cow<'_, Observed> {
     let staying = |set: &ReplicaSet| {
         let pods = seen.pods.iter().filter(|pod| pod.set == set.uid);
         let ready = pods.filter(|pod| !pod.terminating && pod.ready_since.is_some()).count();
-        i32::try_from(ready).unwrap_or(i32::MAX)
+        narrow(ready)
     };
     if !is_asked_for(&seen.rollout) || seen.sets.iter().all(|set| set.status.available <= staying(set)) {
         return Cow::Borrowed(seen);
@@ -128,13 +128,24 @@ fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
     pods
 }
 
-/// How many pods are available, and when the next one that is ready will be.
-fn available(pods: &[&Pod], min_ready_seconds: i32, now: Timestamp) -> (i32, Option<Timestamp>) {
-    let delay = SignedDuration::from_secs(min_ready_seconds.into());
-    let staying = pods.iter().filter(|pod| !pod.terminating).filter_map(|pod| pod.ready_since);
-    let from: Vec<Timestamp> = staying.filter_map(|since| since.checked_add(delay).ok()).collect();
-    let count = from.iter().filter(|from| **from <= now).count();
-    (i32::try_from(count).unwrap_or(i32::MAX), from.into_iter().filter(|from| *from > now).min())
+/// How many pods are sure to be available, and when the next one that is ready will be. Of a set that has more pods than it is to have,
+/// any may be on its way out.
+fn available(seen: &Observed, now: Timestamp) -> (i32, Option<Timestamp>) {
+    let delay = SignedDuration::from_secs(seen.rollout.spec.min_ready_seconds().into());
+    let staying = || seen.pods.iter().filter(|pod| !pod.terminating);
+    let from = |pod: &Pod| pod.ready_since?.checked_add(delay).ok();
+    let count = |set: &Arc<ReplicaSet>| {
+        let pods = || staying().filter(|pod| pod.set == set.uid);
+        let surplus = narrow(pods().count()).saturating_sub(set.replicas).max(0);
+        let available = pods().filter_map(from).filter(|from| *from <= now).count();
+        narrow(available).saturating_sub(surplus).max(0)
+    };
+    let next = staying().filter_map(from).filter(|from| *from > now).min();
+    (total(seen.sets.iter().map(count)), next)
+}
+
+fn narrow(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// How many pods must stay available: as many as there are to be, without as many as may be missing, which is one at least.
@@ -246,6 +257,14 @@ mod tests {
             (plan.evictions.at_most, going[0], going[1]),
             (1, ("web-a-2", "web-a"), ("web-a-0", "web-a"))
         );
+    }
+
+    #[test]
+    fn of_a_set_that_shrinks_any_pod_may_be_going() {
+        // Found by the simulation (seed 779): nine pods, of which two were to stay, and eight were evicted.
+        let mut seen = seen(&json!({ "spec": { "replicas": 2 } }), pods("a", &[0, 1, 2, 3, 4, 5, 6, 7, 8]));
+        Arc::make_mut(&mut seen.sets[0]).replicas = 2;
+        assert_eq!(evicted(&seen, 20).len(), 1);
     }
 
     #[test]

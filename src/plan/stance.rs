@@ -68,7 +68,11 @@ impl Stance {
             step: current_step(seen),
             stable: status.stable_rs().to_owned(),
             abort,
-            promotion: if status.promote_full() { Promotion::Full } else { Promotion::Steps },
+            // An abort that nobody has acted on is the last word; only one that was there before is ended by a promotion.
+            promotion: match status.promote_full() && abort != Abort::Since(None) {
+                true => Promotion::Full,
+                false => Promotion::Steps,
+            },
             pauses: status.pause_conditions().to_vec(),
             controller_pause: status.controller_pause(),
             check_point: status

@@ -427,6 +427,51 @@ fn a_dead_stable_pod_gives_its_place_to_a_third_revision() {
 }
 
 #[test]
+fn pods_of_an_older_version_that_stand_in_for_a_dead_stable_one_hold_no_step_up() {
+    // Found by the simulation (seed 105): the stable version was never available, an older one kept its pods in its place, and the
+    // step waited for these to go.
+    let canary =
+        json!({ "maxSurge": 1, "maxUnavailable": 0, "steps": [{ "setWeight": 39 }, { "setWeight": 53 }] });
+    let mut world = healthy(2, canary);
+    world.outcomes.insert("v2".to_owned(), Outcome::Never);
+    world.set_image("v2");
+    world.settle();
+    let dead = world.status().current_pod_hash().to_owned();
+    world.patch_status(json!({ "stableRS": dead }));
+    world.settle();
+    world.set_image("v3");
+    world.settle();
+    while let Some(wake) = world.plan().wake_at {
+        world.now = wake;
+        world.settle();
+        if phase(&world).0 == RolloutPhase::Healthy {
+            break;
+        }
+    }
+    assert_eq!((world.replicas("v1"), world.replicas("v2"), world.replicas("v3")), (0, 0, 2));
+    assert_eq!(phase(&world).0, RolloutPhase::Healthy);
+}
+
+#[test]
+fn an_abort_after_a_full_promotion_is_the_last_word() {
+    // Found by the simulation (seed 293).
+    let mut world = healthy(5, endless_pause());
+    world.outcomes.insert("v2".to_owned(), Outcome::Never);
+    world.set_image("v2");
+    world.settle();
+    world.patch_status(json!({ "promoteFull": true }));
+    world.settle();
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    assert_eq!((world.replicas("v1"), world.replicas("v2")), (5, 0));
+    assert!(world.status().abort() && !world.status().promote_full());
+    world.outcomes.clear();
+    world.patch_status(json!({ "promoteFull": true }));
+    world.settle();
+    assert_eq!(phase(&world).0, RolloutPhase::Healthy, "a promotion after an abort still goes through");
+}
+
+#[test]
 fn a_restart_to_come_outlives_other_steps_and_other_versions() {
     let mut world = healthy(2, endless_pause());
     let tomorrow = world.now + SignedDuration::from_hours(24);
