@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -15,9 +16,11 @@ use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use rolloutd::clock::real_sleep;
-use rolloutd::crd::{Rollout, Rounding, Strategy, keys};
+use rolloutd::crd::Rollout;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
+
+use crate::properties::{By, Properties, Version};
 
 /// The rollout whose history is checked.
 const NAME: &str = "web";
@@ -141,155 +144,25 @@ impl History {
 
     /// Checks the properties over all that was written so far.
     pub fn check(&self) {
-        let mut state = State::default();
         assert!(!self.entries.lock().unwrap().is_empty(), "nothing was recorded, nothing would be checked");
+        let mut properties = Properties::new(SignedDuration::ZERO);
         for (version, entry) in self.entries.lock().unwrap().iter() {
-            state.next(*version, entry);
+            let seen = match entry {
+                Entry::Rollout(rollout) if rollout.name_any() == NAME => Version::Rollout(rollout),
+                Entry::Set(set) if controller(set).is_some_and(|owner| owner.name == NAME) => {
+                    Version::Set(set)
+                }
+                Entry::Service(service) => Version::Service(service),
+                Entry::Gone(name) if name == NAME => {
+                    properties.forget();
+                    continue;
+                }
+                Entry::Gone(name) => Version::NoSet(name),
+                Entry::Rollout(_) | Entry::Set(_) | Entry::Malformed => continue,
+            };
+            // Who wrote it is not told; nobody else writes what is judged.
+            let checked = properties.next(seen, By::Us, Timestamp::UNIX_EPOCH);
+            checked.unwrap_or_else(|error| panic!("version {version}: {error}"));
         }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    rollout: Option<Rollout>,
-    /// Limits (most pods, least available) of the specs that the controller may act on: the last that it observed and newer ones.
-    limits: Vec<(i64, i32, i32)>,
-    sets: BTreeMap<String, Set>,
-    /// The Service that is active, and the hash that it selects.
-    active: (String, String),
-    /// What promotion requires, by the specs that the controller may act on.
-    required: Vec<(i64, i32)>,
-}
-
-/// A ReplicaSet: the pods wanted of it, those that are available, and its hash.
-#[derive(Default)]
-struct Set {
-    spec: i32,
-    available: i32,
-    hash: String,
-}
-
-impl State {
-    fn next(&mut self, version: u64, entry: &Entry) {
-        match entry {
-            Entry::Rollout(rollout) if rollout.name_any() == NAME => self.rollout(version, rollout),
-            Entry::Set(set) if controller(set).is_some_and(|owner| owner.name == NAME) => {
-                self.set(version, set);
-            }
-            Entry::Gone(name) if name == NAME => *self = Self::default(),
-            Entry::Gone(name) => {
-                self.sets.remove(name);
-            }
-            Entry::Service(service) if service.name_any() == self.active.0 => self.switched(version, service),
-            Entry::Rollout(_) | Entry::Set(_) | Entry::Service(_) | Entry::Malformed => {}
-        }
-    }
-
-    fn rollout(&mut self, version: u64, rollout: &Rollout) {
-        let generation = rollout.metadata.generation.unwrap_or(0);
-        let observed = rollout.status().observed_generation().unwrap_or(0);
-        self.limits.retain(|(of, ..)| *of >= observed);
-        self.blue_green(rollout, generation, observed);
-        if self.limits.last().is_none_or(|(of, ..)| *of != generation)
-            && let Some(canary) = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref())
-        {
-            let replicas = rollout.spec.replicas();
-            let surge = canary.max_surge().scaled(replicas, Rounding::Up).unwrap_or(0);
-            let unavailable = canary.max_unavailable().scaled(replicas, Rounding::Down).unwrap_or(0);
-            let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable.min(replicas) };
-            self.limits.push((generation, replicas + surge, replicas - unavailable));
-        }
-        if let Some(before) = &self.rollout {
-            let (before, after) = (before.status(), rollout.status());
-            let same = before.current_pod_hash() == after.current_pod_hash()
-                && before.current_step_hash() == after.current_step_hash()
-                && !before.abort()
-                && !after.abort();
-            assert!(
-                !same || after.current_step_index >= before.current_step_index,
-                "version {version}: the step went back: {before:?} -> {after:?}"
-            );
-        }
-        self.rollout = Some(rollout.clone());
-    }
-
-    /// What a blue-green spec requires; other strategies require nothing, and blue-green has no limits of sizes.
-    fn blue_green(&mut self, rollout: &Rollout, generation: i64, observed: i64) {
-        self.required.retain(|(of, _)| *of >= observed);
-        if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
-            self.active.0.clone_from(&strategy.active_service);
-            self.limits.push((generation, i32::MAX, 0));
-            if self.required.last().is_none_or(|(of, _)| *of != generation) {
-                self.required.push((generation, rollout.spec.replicas()));
-            }
-        }
-    }
-
-    /// The active Service never gets fewer available pods than promotion requires, unless it had fewer still.
-    fn switched(&mut self, version: u64, service: &Service) {
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        let hash =
-            selector.and_then(|labels| labels.get(keys::POD_TEMPLATE_HASH)).cloned().unwrap_or_default();
-        let before = std::mem::replace(&mut self.active.1, hash.clone());
-        if before == hash || hash.is_empty() {
-            return;
-        }
-        let available = |hash: &str| {
-            let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
-            set.map_or(0, |set| set.available)
-        };
-        let least = self.required.iter().map(|(_, required)| *required).min().unwrap_or(0);
-        assert!(
-            available(&hash) >= least || (!before.is_empty() && available(&hash) > available(&before)),
-            "version {version}: the active Service goes from {before:?} to {hash:?} with {} of {least} pods",
-            available(&hash)
-        );
-    }
-
-    fn set(&mut self, version: u64, set: &ReplicaSet) {
-        let name = set.name_any();
-        let spec = set.spec.replicas.unwrap_or(1);
-        let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-        let hash = set.labels().get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default();
-        let before = self.sums();
-        let old = self.sets.get(&name).map(|set| set.spec);
-        self.check_active(version, &hash, old, spec);
-        self.sets.insert(name.clone(), Set { spec, available, hash });
-        if old == Some(spec) {
-            return;
-        }
-        let after = self.sums();
-        let holds = |(_, most, least): &(i64, i32, i32)| {
-            after.0 <= (*most).max(before.0) && after.1 >= (*least).min(before.1)
-        };
-        assert!(
-            self.limits.is_empty() || self.limits.iter().any(holds),
-            "version {version}: {name} resized to {spec}: (wanted, available) {before:?} -> {after:?}, allowed {:?}",
-            self.limits
-        );
-    }
-
-    /// The version that the active Service selects loses no pods, but for those beyond what any spec wants.
-    fn check_active(&self, version: u64, hash: &str, old: Option<i32>, spec: i32) {
-        let is_active = !hash.is_empty() && hash == self.active.1;
-        let (Some(old), Some(least)) = (old, self.required.iter().map(|(_, required)| *required).min())
-        else {
-            return;
-        };
-        // Other strategies may be on their way, too.
-        if is_active
-            && self.required.len() == self.limits.iter().filter(|(_, most, _)| *most == i32::MAX).count()
-        {
-            assert!(
-                spec >= old.min(least),
-                "version {version}: the active version goes from {old} to {spec} pods"
-            );
-        }
-    }
-
-    /// Pods wanted by all sets, and available pods that are to stay.
-    fn sums(&self) -> (i32, i32) {
-        let all = self.sets.values();
-        (all.clone().map(|set| set.spec).sum(), all.map(|set| set.spec.min(set.available)).sum())
     }
 }

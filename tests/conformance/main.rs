@@ -7,6 +7,8 @@
 
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
+#[path = "../support/properties.rs"]
+mod properties;
 
 #[macro_use]
 mod both;

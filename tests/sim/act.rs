@@ -1,0 +1,339 @@
+//! Carries acts out, as those who do them would: with plain patches, or over the API.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use rolloutd::crd::keys;
+use rolloutd::pb::v1;
+use rolloutd::pb::v1::promote_rollout_request::{From as Seen, Target};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Ends, NAMESPACE};
+use crate::program::{Act, Fortune, Limits, Program};
+
+/// How long a caller of an RPC waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Somebody who works on the rollout.
+pub struct Actor<'a> {
+    pub cluster: &'a mut Cluster,
+    /// The images that were set so far.
+    images: Vec<String>,
+}
+
+impl<'a> Actor<'a> {
+    /// Creates the rollout with its Services.
+    pub async fn create(cluster: &'a mut Cluster, program: &Program) -> anyhow::Result<Self> {
+        let actor = Self { cluster, images: vec![Fortune::Good.image(1)] };
+        actor.create_services().await;
+        let rollout = serde_json::from_value(program.shape.manifest())?;
+        actor.cluster.rollouts().create(&PostParams::default(), &rollout).await?;
+        Ok(actor)
+    }
+
+    /// Does one thing. What cannot be done at the moment is left undone.
+    pub async fn act(&mut self, act: &Act) -> anyhow::Result<()> {
+        let now = self.cluster.now();
+        self.cluster.watcher().act(&format!("{act:?}"), act.disturbs(), now);
+        match act {
+            Act::Revise(_) | Act::Undo(_) => self.revise(act).await,
+            Act::Abort => self.status(json!({ "abort": true })).await,
+            Act::Retry => self.status(json!({ "abort": false })).await,
+            Act::Promote => self.promote().await,
+            Act::PromoteFull => self.status(json!({ "promoteFull": true })).await,
+            Act::PromoteTo(step) => {
+                self.status(
+                    json!({ "pauseConditions": null, "controllerPause": false, "currentStepIndex": step }),
+                )
+                .await
+            }
+            Act::UndoByRpc | Act::PromoteByRpc => self.call(act).await,
+            Act::Pause => self.spec(json!({ "paused": true })).await,
+            Act::Resume => self.spec(json!({ "paused": false })).await,
+            Act::Scale(replicas) => self.spec(json!({ "replicas": replicas })).await,
+            Act::Autoscale(replicas) => self.autoscale(*replicas).await,
+            Act::Restart => {
+                self.spec(
+                    json!({ "restartAt": self.cluster.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string() }),
+                )
+                .await
+            }
+            Act::ChangeLimits(limits) => self.limits(limits).await,
+            Act::ChangeSteps(steps) => {
+                self.spec(json!({ "strategy": { "canary": { "steps": steps } } })).await
+            }
+            Act::Invalidate => self.spec(json!({ "minReadySeconds": 900 })).await,
+            Act::Annotate => self.annotate().await,
+            Act::LabelSet(_) | Act::ResizeSet(..) | Act::DeleteSet(_) => self.meddle_with_sets(act).await,
+            Act::TakeHashFromPod(_) | Act::DeletePod(_) | Act::CrashPod(_) | Act::UnreadyPod(_) => {
+                self.meddle_with_pods(act).await
+            }
+            Act::RedirectService | Act::DeleteService | Act::CreateServices => {
+                self.meddle_with_services(act).await
+            }
+            _ => {
+                self.fail(act);
+                Ok(())
+            }
+        }
+    }
+
+    fn fail(&mut self, act: &Act) {
+        let cluster = &mut *self.cluster;
+        match act {
+            Act::LoseNode(which) => {
+                let nodes = cluster.simcluster.nodes();
+                let node = nodes[which % nodes.len()].clone();
+                cluster.simcluster.lose_node(&node).expect("it is one of its nodes");
+            }
+            Act::RestoreNodes => {
+                for node in cluster.simcluster.nodes() {
+                    cluster.simcluster.restore_node(node).expect("it is one of its nodes");
+                }
+            }
+            Act::Quota(time) => {
+                cluster.weather.quota(true);
+                cluster.until(*time, Ends::Quota);
+            }
+            Act::Webhook(webhook, time) => {
+                cluster.weather.webhook(*webhook, true);
+                cluster.until(*time, Ends::Webhook(*webhook));
+            }
+            Act::Away(time) => {
+                cluster.weather.away(true);
+                cluster.until(*time, Ends::Away);
+            }
+            Act::Part(time) => cluster.part_leader(*time),
+            Act::StopLeader => cluster.stop_leader(),
+            Act::Kill(writes) => cluster.doom_leader(*writes),
+            _ => unreachable!("carried out elsewhere"),
+        }
+    }
+
+    async fn revise(&mut self, act: &Act) -> anyhow::Result<()> {
+        let image = match act {
+            Act::Undo(which) => self.images[which % self.images.len()].clone(),
+            Act::Revise(fortune) => {
+                self.images.push(fortune.image(self.images.len() + 1));
+                self.images[self.images.len() - 1].clone()
+            }
+            _ => unreachable!("carried out elsewhere"),
+        };
+        self.set_image(&image).await
+    }
+
+    pub async fn set_image(&self, image: &str) -> anyhow::Result<()> {
+        let containers = json!([{ "name": "web", "image": image }]);
+        self.spec(json!({ "template": { "spec": { "containers": containers } } })).await
+    }
+
+    /// A merge patch of the spec.
+    pub async fn spec(&self, patch: Value) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "spec": patch }));
+        self.cluster.rollouts().patch("web", &PatchParams::default(), &patch).await.context("the spec")?;
+        Ok(())
+    }
+
+    /// A merge patch of the status, as kubectl's plugin sends it.
+    pub async fn status(&self, patch: Value) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "status": patch }));
+        self.cluster
+            .rollouts()
+            .patch_status("web", &PatchParams::default(), &patch)
+            .await
+            .context("the status")?;
+        Ok(())
+    }
+
+    /// As kubectl's plugin does (contract A12).
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        let rollout = self.cluster.rollout().await;
+        let status = rollout.status();
+        if rollout.spec.paused() {
+            self.spec(json!({ "paused": false })).await?;
+        }
+        match status.current_step_index {
+            _ if !status.pause_conditions().is_empty() => {
+                self.status(json!({ "pauseConditions": null })).await
+            }
+            Some(step) => self.status(json!({ "pauseConditions": null, "currentStepIndex": step + 1 })).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whatever the API answers, also nothing in time.
+    async fn call(&self, act: &Act) -> anyhow::Result<()> {
+        let name = format!("namespaces/{NAMESPACE}/rollouts/web");
+        let mut rpc = self.cluster.rpc();
+        match act {
+            Act::UndoByRpc => {
+                let request = v1::RollbackRolloutRequest { name, ..Default::default() };
+                let _ = tokio::time::timeout(PATIENCE, rpc.rollback_rollout(request)).await;
+            }
+            _ => {
+                let rollout = self.cluster.rollout().await;
+                let status = rollout.status();
+                let seen = Seen {
+                    pod_template_hash: status.current_pod_hash().to_owned(),
+                    step_index: status.current_step_index,
+                };
+                let (from, target) = (Some(seen), Some(Target::Next(())));
+                let request = v1::PromoteRolloutRequest { name, from, target, ..Default::default() };
+                let _ = tokio::time::timeout(PATIENCE, rpc.promote_rollout(request)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn autoscale(&self, replicas: i32) -> anyhow::Result<()> {
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        self.cluster
+            .rollouts()
+            .patch_scale("web", &PatchParams::default(), &patch)
+            .await
+            .context("the scale")?;
+        Ok(())
+    }
+
+    async fn limits(&self, limits: &Limits) -> anyhow::Result<()> {
+        let limits = json!({ "maxSurge": limits.surge, "maxUnavailable": limits.unavailable });
+        self.spec(json!({ "strategy": { "canary": limits } })).await
+    }
+
+    async fn annotate(&self) -> anyhow::Result<()> {
+        let patch = json!({ "metadata": {
+            "annotations": { "team.test/seen": self.cluster.now().to_string() }, "labels": { "team": "shop" },
+        } });
+        self.cluster.rollouts().patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    async fn meddle_with_sets(&self, act: &Act) -> anyhow::Result<()> {
+        let sets: Api<ReplicaSet> = self.api();
+        match act {
+            Act::LabelSet(which) => {
+                let labels = json!({ "metadata": { "labels": { "seen-by": "somebody" }, "annotations": { "seen": "yes" } } });
+                self.patch(&sets, *which, labels).await
+            }
+            Act::ResizeSet(which, replicas) => {
+                self.patch(&sets, *which, json!({ "spec": { "replicas": replicas } })).await
+            }
+            Act::DeleteSet(which) => self.delete(&sets, *which).await,
+            _ => unreachable!("carried out elsewhere"),
+        }
+    }
+
+    async fn meddle_with_pods(&self, act: &Act) -> anyhow::Result<()> {
+        let pods: Api<Pod> = self.api();
+        let (simcluster, pod) = (&self.cluster.simcluster, self.pick(&pods, act.which()).await?);
+        let Some(pod) = pod else { return Ok(()) };
+        match act {
+            Act::TakeHashFromPod(which) => {
+                let labels = json!({ "metadata": { "labels": { keys::POD_TEMPLATE_HASH: null } } });
+                return self.patch(&pods, *which, labels).await;
+            }
+            Act::DeletePod(which) => return self.delete(&pods, *which).await,
+            // A pod that its kubelet has not seen yet cannot fail.
+            Act::CrashPod(_) => drop(simcluster.crash(NAMESPACE, &pod)),
+            _ => drop(simcluster.make_unready(NAMESPACE, &pod)),
+        }
+        Ok(())
+    }
+
+    async fn meddle_with_services(&self, act: &Act) -> anyhow::Result<()> {
+        let services: Api<Service> = self.api();
+        match act {
+            Act::RedirectService => {
+                let patch = json!({ "spec": { "selector": { keys::POD_TEMPLATE_HASH: "elsewhere" } } });
+                let patched = services.patch("active", &PatchParams::default(), &Patch::Merge(patch)).await;
+                unless_missing(patched)
+            }
+            Act::DeleteService => unless_missing(services.delete("active", &DeleteParams::default()).await),
+            _ => {
+                self.create_services().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Creates the Services that are not there.
+    pub async fn create_services(&self) {
+        let services: Api<Service> = self.api();
+        for name in ["active", "preview"] {
+            let service = json!({ "metadata": { "name": name }, "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } });
+            let service = serde_json::from_value(service).expect("a Service");
+            // It may be there.
+            drop(services.create(&PostParams::default(), &service).await);
+        }
+    }
+
+    /// Lets all pods be what their images make them.
+    pub async fn heal_pods(&self) -> anyhow::Result<()> {
+        let pods: Api<Pod> = self.api();
+        for pod in pods.list(&ListParams::default()).await?.items {
+            drop(self.cluster.simcluster.make_ready(NAMESPACE, &pod.name_any()));
+        }
+        Ok(())
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.cluster.client.clone(), NAMESPACE)
+    }
+
+    /// The name of one of the objects there are.
+    async fn pick<K>(&self, api: &Api<K>, which: usize) -> anyhow::Result<Option<String>>
+    where
+        K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let all = api.list_metadata(&ListParams::default()).await?.items;
+        Ok((!all.is_empty()).then(|| all[which % all.len()].name_any()))
+    }
+
+    async fn patch<K>(&self, api: &Api<K>, which: usize, patch: Value) -> anyhow::Result<()>
+    where
+        K: kube::Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+    {
+        let Some(name) = self.pick(api, which).await? else { return Ok(()) };
+        unless_missing(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await)
+    }
+
+    async fn delete<K>(&self, api: &Api<K>, which: usize) -> anyhow::Result<()>
+    where
+        K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let Some(name) = self.pick(api, which).await? else { return Ok(()) };
+        unless_missing(api.delete(&name, &DeleteParams::background()).await)
+    }
+}
+
+impl Act {
+    /// The number of the object that is meant.
+    fn which(&self) -> usize {
+        match self {
+            Self::TakeHashFromPod(which)
+            | Self::DeletePod(which)
+            | Self::CrashPod(which)
+            | Self::UnreadyPod(which) => *which,
+            _ => 0,
+        }
+    }
+}
+
+/// Somebody else may have been quicker.
+fn unless_missing<T>(done: kube::Result<T>) -> anyhow::Result<()> {
+    match done {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,180 @@
+//! The end of a program: no faults any more. What can become Healthy does in time; whatever waits for somebody says so, and
+//! goes on once that is done; and then nothing more is written.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
+use rolloutd::pb::v1;
+use rolloutd::pb::v1::blocker::Reason;
+use serde_json::json;
+
+use crate::act::Actor;
+use crate::cluster::{Cluster, NAMESPACE};
+use crate::program::{Fortune, Program};
+
+/// How long anything may take that need not wait for somebody: the longest pauses of a program together, the eviction from a lost
+/// node, the pause after refusals, and pods that come and go one after the other.
+const BOUND: Duration = Duration::from_secs(600);
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often somebody may be waited for: promotions of each pause, and what else programs leave behind.
+const MOST_WAITS: usize = 20;
+
+/// How long nothing may be written at the end.
+const QUIET: Duration = Duration::from_secs(120);
+
+/// What a rollout came to.
+enum Standing {
+    Healthy,
+    /// It waits for somebody, for this reason.
+    Waits(Reason),
+}
+
+/// Calms the weather and sees the rollout to its end.
+pub async fn end(actor: &mut Actor<'_>, program: &Program) -> anyhow::Result<()> {
+    actor.cluster.calm();
+    actor.heal_pods().await?;
+    let mut waits = Vec::new();
+    loop {
+        match stand(actor.cluster).await? {
+            Standing::Healthy => break,
+            Standing::Waits(reason) => {
+                waits.push(reason);
+                ensure!(waits.len() <= MOST_WAITS, "it never ends: {waits:?}");
+                actor.cluster.note(&format!("end: {reason:?}"));
+                attend_to(actor, reason, program).await?;
+                actor.cluster.pass(LOOK_EVERY).await?;
+            }
+        }
+    }
+    come_to_rest(actor.cluster).await
+}
+
+/// Sees a rollout to its end that must need nobody.
+pub async fn unattended(cluster: &mut Cluster) -> anyhow::Result<()> {
+    match stand(cluster).await? {
+        Standing::Healthy => come_to_rest(cluster).await,
+        Standing::Waits(reason) => bail!("it waits for somebody: {reason:?}"),
+    }
+}
+
+/// Waits until the rollout is Healthy or waits for somebody.
+async fn stand(cluster: &mut Cluster) -> anyhow::Result<Standing> {
+    let mut left = BOUND;
+    loop {
+        let rollout = cluster.rollout().await;
+        if is_healthy(&rollout) {
+            return Ok(Standing::Healthy);
+        }
+        let explained = explain(cluster).await?;
+        if let Some(reason) = explained.iter().find_map(|blocker| waits_for_somebody(&rollout, blocker)) {
+            return Ok(Standing::Waits(reason));
+        }
+        left = left.saturating_sub(LOOK_EVERY);
+        ensure!(!left.is_zero(), "stuck: {:#?}\nblockers: {explained:#?}", rollout.status);
+        cluster.pass(LOOK_EVERY).await?;
+    }
+}
+
+fn is_healthy(rollout: &Rollout) -> bool {
+    let status = rollout.status();
+    status.observed_generation() == rollout.metadata.generation
+        && status.phase == Some(RolloutPhase::Healthy)
+        && status.stable_rs() == status.current_pod_hash()
+        && !status.abort()
+}
+
+async fn explain(cluster: &Cluster) -> anyhow::Result<Vec<v1::Blocker>> {
+    let name = format!("namespaces/{NAMESPACE}/rollouts/web");
+    let asked = cluster.rpc().explain_rollout(v1::ExplainRolloutRequest { name }).await;
+    Ok(asked.map(|answer| answer.into_inner().blockers).unwrap_or_default())
+}
+
+/// Whether a blocker is one that only somebody can end.
+fn waits_for_somebody(rollout: &Rollout, blocker: &v1::Blocker) -> Option<Reason> {
+    let image = rollout.spec.template.as_ref()?.pointer("/spec/containers/0/image")?.as_str()?;
+    let reason = blocker.reason();
+    let is_somebodys = match reason {
+        Reason::PausedBySpec | Reason::Aborted | Reason::InvalidSpec => true,
+        Reason::PauseStep | Reason::BlueGreenPause => blocker.next_time.is_none(),
+        Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
+            let condition = rollout.status().condition(&ConditionType::Progressing);
+            !image.contains(":good-")
+                && condition.is_some_and(|condition| condition.reason == "ProgressDeadlineExceeded")
+        }
+        _ => false,
+    };
+    is_somebodys.then_some(reason)
+}
+
+/// Does what a blocker waits for.
+async fn attend_to(actor: &mut Actor<'_>, reason: Reason, program: &Program) -> anyhow::Result<()> {
+    match reason {
+        Reason::PausedBySpec => actor.spec(json!({ "paused": false })).await,
+        Reason::PauseStep | Reason::BlueGreenPause => actor.promote().await,
+        Reason::Aborted => actor.status(json!({ "abort": false })).await,
+        Reason::InvalidSpec => {
+            actor.create_services().await;
+            actor.spec(json!({ "minReadySeconds": program.shape.min_ready_seconds })).await
+        }
+        Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
+            actor.set_image(&Fortune::Good.image(100)).await
+        }
+        _ => bail!("nobody waits for {reason:?}"),
+    }
+}
+
+/// What is Healthy stays so, is whole, and costs nothing.
+async fn come_to_rest(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let mut left = BOUND;
+    loop {
+        let before = cluster.watcher().writes;
+        cluster.pass(QUIET).await?;
+        let writes = cluster.watcher().writes - before;
+        if writes == 0 {
+            break;
+        }
+        left = left.saturating_sub(QUIET);
+        ensure!(!left.is_zero(), "it never rests: {writes} writes in the last {QUIET:?}");
+    }
+    let rollout = cluster.rollout().await;
+    ensure!(is_healthy(&rollout), "no longer Healthy: {:#?}", rollout.status);
+    is_whole(cluster, &rollout).await
+}
+
+/// One version with all the pods, and every Service on it.
+async fn is_whole(cluster: &Cluster, rollout: &Rollout) -> anyhow::Result<()> {
+    let sets: Api<ReplicaSet> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let hash = rollout.status().stable_rs().to_owned();
+    let all = ListParams::default();
+    for set in sets.list(&all).await?.items {
+        let is_stable = set.labels().get(keys::POD_TEMPLATE_HASH) == Some(&hash);
+        let wanted = if is_stable { rollout.spec.replicas() } else { 0 };
+        let (spec, status) = (set.spec.replicas.unwrap_or(1), set.status.clone().unwrap_or_default());
+        ensure!(spec == wanted, "{} is to have {spec} pods, not {wanted}", set.name_any());
+        let available = status.available_replicas.unwrap_or(0);
+        ensure!(available == wanted, "{} has {available} available pods of {wanted}", set.name_any());
+    }
+    let versions = pods.list(&all.clone().labels(keys::POD_TEMPLATE_HASH)).await?.items;
+    let right =
+        versions.iter().filter(|pod| pod.labels().get(keys::POD_TEMPLATE_HASH) == Some(&hash)).count();
+    ensure!(right == versions.len(), "pods of other versions are left: {right} of {}", versions.len());
+    if let Some(strategy) = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.blue_green.as_ref()) {
+        for name in [Some(&strategy.active_service), strategy.preview_service.as_ref()].into_iter().flatten()
+        {
+            let selector = services.get(name).await?.spec.and_then(|spec| spec.selector).unwrap_or_default();
+            let selected = selector.get(keys::POD_TEMPLATE_HASH);
+            ensure!(selected == Some(&hash), "Service {name} selects {selected:?}, not {hash}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! Looks at every write: keeps a journal of them, and checks the properties after each.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use anyhow::{anyhow, ensure};
+use jiff::{SignedDuration, Timestamp};
+use rolloutd::apiserver::{Verb, Write};
+use rolloutd::crd::{Rollout, keys};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::properties::{By, Properties, Version};
+use crate::weather::Wire;
+
+/// How old what a decision was made from may be where pods fail: events come late, requests take time, and a control plane that was away
+/// acts on what it knew.
+const MEMORY: SignedDuration = SignedDuration::from_secs(60);
+
+/// The most writes of one member to one rollout and what belongs to it within [`SPELL`]: whoever writes more goes round in a circle.
+const MOST_WRITES: usize = 120;
+const SPELL: SignedDuration = SignedDuration::from_secs(10);
+
+/// Kinds whose names and contents are not of one seed: they hold ids that are unique everywhere, or the time of the machine.
+const UNREPEATABLE: [&str; 3] = ["controllerrevisions", "events", "leases"];
+
+pub struct Watcher {
+    /// A line for each write and each act.
+    pub journal: Vec<String>,
+    properties: Properties,
+    /// The first property that was broken.
+    broken: Option<anyhow::Error>,
+    /// Writes until somebody dies.
+    doomed: Option<(usize, Wire)>,
+    /// When workers of ours wrote, of late.
+    recent: Vec<Timestamp>,
+    /// Writes of our workers.
+    pub writes: usize,
+    /// Until when evictions are not judged.
+    disturbed: Option<Timestamp>,
+    rollout: Option<Rollout>,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Self {
+            journal: Vec::new(),
+            properties: Properties::new(MEMORY),
+            broken: None,
+            doomed: None,
+            recent: Vec::new(),
+            writes: 0,
+            disturbed: None,
+            rollout: None,
+        }
+    }
+}
+
+impl Watcher {
+    /// Notes a write, checks it, and lets a control plane die whose last it was.
+    pub fn note(&mut self, write: &Write<'_>) {
+        self.journal.push(line(write));
+        let by = if write.user_agent.ends_with("(workers)") { By::Us } else { By::Others };
+        if by == By::Us {
+            self.writes += 1;
+            if let Some((left, wire)) = &mut self.doomed {
+                match left.checked_sub(1) {
+                    Some(fewer) => *left = fewer,
+                    None => {
+                        wire.cut();
+                        self.doomed = None;
+                    }
+                }
+            }
+        }
+        if self.broken.is_none()
+            && let Err(error) = self.check(write, by)
+        {
+            self.broken = Some(error.context(line(write)));
+        }
+    }
+
+    /// Something is done to the rollout.
+    pub fn act(&mut self, act: &str, disturbs: bool, now: Timestamp) {
+        self.journal.push(format!("{now} -- {act}"));
+        if disturbs {
+            self.properties.disturb();
+            self.disturbed = now.checked_add(MEMORY).ok();
+        }
+    }
+
+    /// Whoever holds `wire` dies right after so many more writes.
+    pub fn doom(&mut self, writes: usize, wire: Wire) {
+        self.doomed = Some((writes, wire));
+    }
+
+    /// Nobody dies any more.
+    pub fn pardon(&mut self) {
+        self.doomed = None;
+    }
+
+    /// The first property that was broken.
+    pub fn verdict(&mut self) -> anyhow::Result<()> {
+        match self.broken.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
+        if by == By::Us {
+            self.check_pace(write.time)?;
+        }
+        match write.resource.resource.as_str() {
+            "rollouts" => self.check_rollout(write, by),
+            "replicasets" => match write.new {
+                Some(set) if is_owned(set) => {
+                    check_names(write)?;
+                    self.properties.next(Version::Set(&parse(set)?), by, write.time)
+                }
+                Some(_) => Ok(()),
+                None => {
+                    let name = write.old.and_then(|old| old.pointer("/metadata/name")?.as_str());
+                    self.properties.next(Version::NoSet(name.unwrap_or_default()), by, write.time)
+                }
+            },
+            "services" => match write.new {
+                Some(service) => self.properties.next(Version::Service(&parse(service)?), by, write.time),
+                None => Ok(()),
+            },
+            "pods" if by == By::Us => self.check_eviction(write),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_pace(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let since = now.checked_sub(SPELL).unwrap_or(Timestamp::MIN);
+        self.recent.retain(|at| *at > since);
+        self.recent.push(now);
+        ensure!(self.recent.len() <= MOST_WRITES, "{} writes within {SPELL:#}", self.recent.len());
+        Ok(())
+    }
+
+    fn check_rollout(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
+        let Some(new) = write.new else { return Ok(()) };
+        let rollout: Rollout = parse(new)?;
+        if by == By::Us {
+            check_intentions(write)?;
+        }
+        self.properties.next(Version::Rollout(&rollout), by, write.time)?;
+        self.rollout = Some(rollout);
+        Ok(())
+    }
+
+    /// Pods are only ever evicted by us, and only while enough others are available.
+    fn check_eviction(&self, write: &Write<'_>) -> anyhow::Result<()> {
+        ensure!(write.subresource == "eviction", "a pod is written by a worker");
+        let rollout = self.rollout.as_ref().ok_or_else(|| anyhow!("a pod of no rollout is evicted"))?;
+        if self.disturbed.is_some_and(|until| write.time < until) {
+            return Ok(());
+        }
+        let (Some(old), Ok(rollouts_pods)) = (write.old, pods(write)) else { return Ok(()) };
+        if !is_available(old) {
+            return Ok(());
+        }
+        let left = rollouts_pods.filter(|pod| is_available(pod)).count();
+        let least = least_available(rollout);
+        ensure!(
+            i32::try_from(left).unwrap_or(i32::MAX) >= least,
+            "an eviction leaves {left} available pods of the least {least}"
+        );
+        Ok(())
+    }
+}
+
+fn least_available(rollout: &Rollout) -> i32 {
+    use rolloutd::crd::{Rounding, Strategy};
+    let replicas = rollout.spec.replicas();
+    let unavailable = match rollout.spec.strategy() {
+        Ok(Strategy::Canary(canary)) => canary.max_unavailable(),
+        Ok(Strategy::BlueGreen(strategy)) => strategy.max_unavailable(),
+        Err(_) => return 0,
+    };
+    // Restarting pods one by one is always permitted: a restart could not be otherwise (contract 4.8).
+    let unavailable = unavailable.scaled(replicas, Rounding::Down).unwrap_or(0).max(1);
+    replicas - unavailable.min(replicas)
+}
+
+/// Pods with a version of the rollout's, as of a write.
+fn pods<'a>(write: &Write<'a>) -> anyhow::Result<impl Iterator<Item = &'a Value> + use<'a>> {
+    let all = write.objects.list(write.resource, None);
+    Ok(all.filter(|pod| {
+        pod.pointer("/metadata/labels").is_some_and(|labels| labels[keys::POD_TEMPLATE_HASH].is_string())
+    }))
+}
+
+fn is_available(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready && pod.pointer("/metadata/deletionTimestamp").is_none()
+}
+
+fn is_owned(set: &Value) -> bool {
+    let owners = set.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner["kind"] == "Rollout" && owner["controller"] == true)
+}
+
+fn parse<T: DeserializeOwned>(object: &Value) -> anyhow::Result<T> {
+    Ok(T::deserialize(object)?)
+}
+
+/// What the user wants is never overwritten: neither the spec, nor an abort of the version that runs.
+fn check_intentions(write: &Write<'_>) -> anyhow::Result<()> {
+    let (Some(old), Some(new)) = (write.old, write.new) else { return Ok(()) };
+    ensure!(old["spec"] == new["spec"], "a worker changed the spec");
+    let at = |object: &Value, field: &str| object.pointer(&format!("/status/{field}")).cloned();
+    let aborts = |object: &Value| at(object, "abort") == Some(Value::Bool(true));
+    let begins_anew =
+        ["currentPodHash", "currentStepHash"].iter().any(|field| at(old, field) != at(new, field));
+    // Where nothing is being updated, there is nothing to abort.
+    let is_void = at(new, "currentPodHash") == at(new, "stableRS");
+    let is_promoted = at(old, "promoteFull") == Some(Value::Bool(true)) && at(old, "abortedAt").is_some();
+    ensure!(!aborts(old) || aborts(new) || begins_anew || is_void || is_promoted, "an abort was taken back");
+    Ok(())
+}
+
+/// No two ReplicaSets have the same version.
+fn check_names(write: &Write<'_>) -> anyhow::Result<()> {
+    let mut templates = BTreeMap::new();
+    for set in write.objects.list(write.resource, None).filter(|set| is_owned(set)) {
+        if set.pointer("/metadata/deletionTimestamp").is_some() {
+            continue;
+        }
+        let image = set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str);
+        let name = set.pointer("/metadata/name").and_then(Value::as_str);
+        if let Some(other) = templates.insert(image, name) {
+            return Err(anyhow!("{other:?} and {name:?} have the same template"));
+        }
+    }
+    Ok(())
+}
+
+fn line(write: &Write<'_>) -> String {
+    let Write { user_agent, verb, resource, subresource, time, revision, .. } = write;
+    let (resource, verb) = (&resource.resource, verb.as_str());
+    let mut line = format!("{time} {revision} {user_agent} {verb} {resource}");
+    if !subresource.is_empty() {
+        let _ = write!(line, "/{subresource}");
+    }
+    if UNREPEATABLE.contains(&resource.as_str()) {
+        return line;
+    }
+    let object = write.new.or(write.old).unwrap_or(&Value::Null);
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    object.to_string().hash(&mut hasher);
+    let gone = if write.new.is_none() { " gone" } else { "" };
+    let _ = write!(line, " {name}{gone}{} {:016x}", summary(resource, object), hasher.finish());
+    debug_assert!(write.verb != Verb::Get);
+    line
+}
+
+/// What one wants to know of an object at a glance.
+fn summary(resource: &str, object: &Value) -> String {
+    let at = |pointer: &str| object.pointer(pointer).cloned().unwrap_or(Value::Null);
+    match resource {
+        "rollouts" => format!(
+            " generation={} replicas={} image={} phase={} message={} step={} hash={} stable={} abort={} pauses={} promoteFull={} observed={}",
+            at("/metadata/generation"),
+            at("/spec/replicas"),
+            at("/spec/template/spec/containers/0/image"),
+            at("/status/phase"),
+            at("/status/message"),
+            at("/status/currentStepIndex"),
+            at("/status/currentPodHash"),
+            at("/status/stableRS"),
+            at("/status/abort"),
+            at("/status/pauseConditions").as_array().map_or(0, Vec::len),
+            at("/status/promoteFull"),
+            at("/status/observedGeneration"),
+        ),
+        "replicasets" => format!(
+            " image={} wanted={} replicas={} available={}",
+            at("/spec/template/spec/containers/0/image"),
+            at("/spec/replicas"),
+            at("/status/replicas"),
+            at("/status/availableReplicas"),
+        ),
+        "services" => format!(" selector={}", at("/spec/selector")),
+        "pods" => format!(
+            " phase={} available={} deleted={}",
+            at("/status/phase"),
+            is_available(object),
+            at("/metadata/deletionTimestamp")
+        ),
+        _ => String::new(),
+    }
+}

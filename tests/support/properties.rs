@@ -1,0 +1,256 @@
+//! The properties of design.md, over the versions of a rollout's objects one after the other.
+//!
+//! Whoever records the versions says who wrote each: only our own writes can break a property. What others do, and pods that
+//! fail by themselves, may make a decision wrong that was right when it was made; for a while afterwards it is judged by what
+//! could be known when it was made.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use anyhow::ensure;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+use rolloutd::crd::{Rollout, Rounding, Strategy, keys};
+
+/// Who wrote a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A worker of ours.
+    Us,
+    /// Anybody else.
+    Others,
+}
+
+/// A version of one of the rollout's objects.
+#[derive(Clone, Copy, Debug)]
+pub enum Version<'a> {
+    Rollout(&'a Rollout),
+    Set(&'a ReplicaSet),
+    Service(&'a Service),
+    /// A ReplicaSet that is gone, by its name.
+    NoSet(&'a str),
+}
+
+/// What was seen of a rollout so far.
+pub struct Properties {
+    /// How old what a decision was made from may be.
+    memory: SignedDuration,
+    now: Timestamp,
+    /// Until when sizes are not judged, because others changed them.
+    disturbed: Option<Timestamp>,
+    rollout: Option<Rollout>,
+    /// Limits (most pods, least available) of the specs that the controller may act on: the last that it observed and newer ones.
+    limits: Vec<(i64, i32, i32)>,
+    sets: BTreeMap<String, Set>,
+    /// The Service that is active, and the hash that it selects.
+    active: (String, String),
+    /// What promotion requires, by the specs that the controller may act on.
+    required: Vec<(i64, i32)>,
+}
+
+/// A ReplicaSet: the pods wanted of it, those that are available, and its hash.
+#[derive(Default)]
+struct Set {
+    spec: i32,
+    available: i32,
+    /// What was available before, and until when.
+    before: VecDeque<(Timestamp, i32)>,
+    hash: String,
+}
+
+impl Set {
+    /// The most that was available since then.
+    fn available_since(&self, since: Timestamp) -> i32 {
+        let before = self.before.iter().filter(|(until, _)| *until > since).map(|(_, available)| *available);
+        before.chain([self.available]).max().unwrap_or(0)
+    }
+}
+
+impl Properties {
+    /// Decisions may have been made from what is as old as `memory`: nothing where nothing fails by itself.
+    pub fn new(memory: SignedDuration) -> Self {
+        Self {
+            memory,
+            now: Timestamp::UNIX_EPOCH,
+            disturbed: None,
+            rollout: None,
+            limits: Vec::new(),
+            sets: BTreeMap::new(),
+            active: Default::default(),
+            required: Vec::new(),
+        }
+    }
+
+    /// Checks the next version, written at `now`.
+    pub fn next(&mut self, version: Version<'_>, by: By, now: Timestamp) -> anyhow::Result<()> {
+        self.now = now;
+        match version {
+            Version::Rollout(rollout) => self.rollout(rollout, by),
+            Version::Set(set) => self.set(set, by),
+            Version::Service(service) => self.service(service, by),
+            Version::NoSet(name) => {
+                if self.sets.remove(name).is_some_and(|set| set.spec > 0) {
+                    self.disturb();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Others changed what sizes are decided on.
+    pub fn disturb(&mut self) {
+        self.disturbed = self.now.checked_add(self.memory).ok();
+    }
+
+    /// The rollout is gone.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.memory);
+    }
+
+    fn rollout(&mut self, rollout: &Rollout, by: By) -> anyhow::Result<()> {
+        let generation = rollout.metadata.generation.unwrap_or(0);
+        let observed = rollout.status().observed_generation().unwrap_or(0);
+        self.limits.retain(|(of, ..)| *of >= observed);
+        self.blue_green(rollout, generation, observed);
+        if self.limits.last().is_none_or(|(of, ..)| *of != generation)
+            && let Some(canary) = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref())
+        {
+            let replicas = rollout.spec.replicas();
+            let surge = canary.max_surge().scaled(replicas, Rounding::Up).unwrap_or(0);
+            let unavailable = canary.max_unavailable().scaled(replicas, Rounding::Down).unwrap_or(0);
+            let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable.min(replicas) };
+            self.limits.push((generation, replicas + surge, replicas - unavailable));
+        }
+        let before = self.rollout.replace(rollout.clone());
+        if let Some(before) = before.filter(|_| by == By::Us) {
+            let steps = rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref());
+            let steps = steps.map_or(0, |canary| canary.steps().len());
+            let (before, after) = (before.status(), rollout.status());
+            // Somebody may have set one that does not exist.
+            let existed = before
+                .current_step_index
+                .is_none_or(|step| usize::try_from(step).is_ok_and(|step| step <= steps && steps > 0));
+            let same = existed
+                && before.current_pod_hash() == after.current_pod_hash()
+                && before.current_step_hash() == after.current_step_hash()
+                && !before.abort()
+                && !after.abort();
+            ensure!(
+                !same || after.current_step_index >= before.current_step_index,
+                "the step went back: {before:?} -> {after:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// What a blue-green spec requires; other strategies require nothing, and blue-green has no limits of sizes.
+    fn blue_green(&mut self, rollout: &Rollout, generation: i64, observed: i64) {
+        self.required.retain(|(of, _)| *of >= observed);
+        if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
+            self.active.0.clone_from(&strategy.active_service);
+            self.limits.push((generation, i32::MAX, 0));
+            if self.required.last().is_none_or(|(of, _)| *of != generation) {
+                self.required.push((generation, rollout.spec.replicas()));
+            }
+        }
+    }
+
+    /// The active Service never gets fewer available pods than promotion requires, unless it had fewer still.
+    fn service(&mut self, service: &Service, by: By) -> anyhow::Result<()> {
+        if service.name_any() != self.active.0 {
+            return Ok(());
+        }
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let hash =
+            selector.and_then(|labels| labels.get(keys::POD_TEMPLATE_HASH)).cloned().unwrap_or_default();
+        let before = std::mem::replace(&mut self.active.1, hash.clone());
+        if before == hash || hash.is_empty() || by == By::Others {
+            return Ok(());
+        }
+        let available = |hash: &str, since: Timestamp| {
+            let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
+            set.map_or(0, |set| set.available_since(since))
+        };
+        let least = self.required.iter().map(|(_, required)| *required).min().unwrap_or(0);
+        let could_be = available(&hash, self.since());
+        ensure!(
+            could_be >= least || (!before.is_empty() && could_be > available(&before, self.now)),
+            "the active Service goes from {before:?} to {hash:?} with {could_be} of {least} pods"
+        );
+        Ok(())
+    }
+
+    fn set(&mut self, set: &ReplicaSet, by: By) -> anyhow::Result<()> {
+        let name = set.name_any();
+        let spec = set.spec.replicas.unwrap_or(1);
+        let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+        let hash = set.labels().get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default();
+        let sums = self.sums();
+        let old = self.sets.get(&name).map(|set| set.spec);
+        let judged = self.check_active(&hash, old, spec);
+        let (now, since) = (self.now, self.since());
+        let entry = self.sets.entry(name.clone()).or_default();
+        if entry.available != available {
+            entry.before.push_back((now, entry.available));
+            entry.before.retain(|(until, _)| *until > since);
+        }
+        (entry.spec, entry.available, entry.hash) = (spec, available, hash);
+        if old == Some(spec) {
+            return Ok(());
+        }
+        if by == By::Others {
+            self.disturb();
+            return Ok(());
+        }
+        // The first deployment serves nobody yet.
+        if self.rollout.as_ref().is_none_or(|rollout| rollout.status().stable_rs().is_empty()) {
+            return Ok(());
+        }
+        if self.disturbed.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        judged?;
+        self.check_sizes(&name, sums, self.sums())
+    }
+
+    /// Not too many pods are wanted, and not too few are left, by the limits of any spec that may be acted on.
+    fn check_sizes(&self, name: &str, before: (i32, i32), after: (i32, i32)) -> anyhow::Result<()> {
+        let holds = |(_, most, least): &(i64, i32, i32)| {
+            after.0 <= (*most).max(before.0) && after.1 >= (*least).min(before.1)
+        };
+        ensure!(
+            self.limits.is_empty() || self.limits.iter().any(holds),
+            "{name} resized: (wanted, available) {before:?} -> {after:?}, allowed {:?}",
+            self.limits
+        );
+        Ok(())
+    }
+
+    /// The version that the active Service selects loses no pods, but for those beyond what any spec wants.
+    fn check_active(&self, hash: &str, old: Option<i32>, spec: i32) -> anyhow::Result<()> {
+        let is_active = !hash.is_empty() && hash == self.active.1;
+        let (Some(old), Some(least)) = (old, self.required.iter().map(|(_, required)| *required).min())
+        else {
+            return Ok(());
+        };
+        // Other strategies may be on their way, too.
+        if is_active
+            && self.required.len() == self.limits.iter().filter(|(_, most, _)| *most == i32::MAX).count()
+        {
+            ensure!(spec >= old.min(least), "the active version goes from {old} to {spec} pods");
+        }
+        Ok(())
+    }
+
+    /// Pods wanted by all sets, and available pods that are to stay.
+    fn sums(&self) -> (i32, i32) {
+        let (all, since) = (self.sets.values(), self.since());
+        let stay = all.clone().map(|set| set.spec.min(set.available_since(since)));
+        (all.map(|set| set.spec).sum(), stay.sum())
+    }
+
+    fn since(&self) -> Timestamp {
+        self.now.checked_sub(self.memory).unwrap_or(Timestamp::MIN)
+    }
+}
