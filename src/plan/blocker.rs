@@ -32,6 +32,8 @@ pub enum Object {
     ReplicaSet(String),
     /// A Service, by name.
     Service(String),
+    /// A pod, by name.
+    Pod(String),
 }
 
 /// What kind of wait it is.
@@ -67,4 +69,10 @@ pub enum BlockerReason {
     ServiceSwitch,
     /// Pods are being restarted.
     Restarting,
+    /// A pod cannot run.
+    PodFailing,
+    /// A Service that the strategy names does not exist.
+    ServiceMissing,
+    /// Our account lacks a right.
+    PermissionMissing,
 }

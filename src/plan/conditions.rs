@@ -226,6 +226,9 @@ fn healthy(list: &mut List, facts: &Facts<'_>) -> Turned {
     if was_there { turned } else { Turned::No }
 }
 
+/// How the message begins that says that the new set cannot be created; its name and the cause follow.
+pub(super) const NOT_CREATED: &str = "Failed to create new replica set ";
+
 /// What separates a Progressing message from what was refused meanwhile.
 const MARK: &str = " Refused: ";
 
@@ -269,7 +272,7 @@ fn not_created(list: &mut List, facts: &Facts<'_>, setback: &Setback, events: &m
     use ConditionStatus::False;
     const PROGRESSING: ConditionType = ConditionType::Progressing;
     let Attempt::Create(name) = &setback.attempt else { return };
-    let message = format!("Failed to create new replica set {name:?}: {}", setback.message);
+    let message = format!("{NOT_CREATED}{name:?}: {}", setback.message);
     let has_passed = match list.get(&PROGRESSING).map(|condition| condition.reason.as_str()) {
         Some("ProgressDeadlineExceeded") => !facts.stance.fresh,
         Some("ReplicaSetCreateError") => {
@@ -374,8 +377,13 @@ fn describe(setback: &Setback) -> Option<String> {
         Attempt::Delete(name) => Some(format!("deleting ReplicaSet {name:?}: {message}")),
         Attempt::Service(name) => Some(format!("changing Service {name:?}: {message}")),
         // A creation has a reason of its own, a collision is resolved by the next creation, the rollout's own status cannot say that it
-        // cannot be written, and a disruption budget that asks for patience is no error.
-        Attempt::Create(_) | Attempt::Collide(_) | Attempt::Rollout | Attempt::Evict(_) => None,
+        // cannot be written, a disruption budget that asks for patience is no error, and until a question is answered there is no status.
+        Attempt::Create(_)
+        | Attempt::Collide(_)
+        | Attempt::Rollout
+        | Attempt::Evict(_)
+        | Attempt::LookForService(_)
+        | Attempt::AskForDefaults => None,
     }
 }
 

@@ -10,14 +10,17 @@ use super::blocker::{Blocker, BlockerReason, Object};
 use super::blue_green;
 use super::conditions::Facts;
 use super::event;
-use super::observed::{Attempt, ReplicaSet, Setback};
+use super::observed::{Observed, Pod, ReplicaSet};
+use super::refusal;
 use super::restart::Restart;
 use super::revision::NewSet;
+use super::shortage;
 use super::sizing::Sizing;
 use super::step;
 use crate::crd::{
     BlueGreenStrategy, CanaryStrategy, ConditionType, RolloutCondition, RolloutStatus, StepAction, Strategy,
 };
+use crate::validate::Violation;
 
 /// The plan for a rollout that uses fields that are not acted on yet: a warning, a blocker, and no write at all.
 #[must_use]
@@ -41,18 +44,80 @@ pub(super) fn hands_off(fields: &[String]) -> Plan {
     }
 }
 
-/// The blocker of a spec that is invalid.
-#[must_use]
-pub(super) fn invalid_spec(message: &str, status: &RolloutStatus) -> Blocker {
-    Blocker {
-        reason: BlockerReason::InvalidSpec,
-        object: Object::Rollout,
-        condition: "spec valid".to_owned(),
-        since: status.condition(&ConditionType::InvalidSpec).map(since),
-        message: message.to_owned(),
-        next: "nothing moves until the spec is corrected".to_owned(),
-        next_at: None,
+/// How many faults of a spec are told at once: enough to mend them together, few enough to read.
+const FAULTS_MOST: usize = 16;
+
+/// Something that is wrong with a spec, so that nothing moves.
+pub(super) struct Fault {
+    reason: BlockerReason,
+    object: Object,
+    condition: String,
+    message: String,
+    next: String,
+}
+
+impl Fault {
+    /// A field of the rollout is wrong.
+    #[must_use]
+    pub(super) fn of_spec(violation: &Violation) -> Self {
+        Self {
+            reason: BlockerReason::InvalidSpec,
+            object: Object::Rollout,
+            condition: format!("{} valid", violation.path),
+            message: violation.to_string(),
+            next: "nothing moves until the spec is corrected".to_owned(),
+        }
     }
+
+    /// The pod template cannot be read.
+    #[must_use]
+    pub(super) fn of_template(error: &str) -> Self {
+        Self {
+            reason: BlockerReason::InvalidSpec,
+            object: Object::Rollout,
+            condition: "spec valid".to_owned(),
+            message: error.to_owned(),
+            next: "nothing moves until the spec is corrected".to_owned(),
+        }
+    }
+
+    /// A Service that the strategy names is missing, or is not as it must be.
+    #[must_use]
+    pub(super) fn of_service(seen: &Observed, name: &str, violation: &Violation) -> Self {
+        let (object, path) = (Object::Service(name.to_owned()), &violation.path);
+        match seen.service(name) {
+            None => Self {
+                reason: BlockerReason::ServiceMissing,
+                object,
+                condition: "exists".to_owned(),
+                message: format!("Service {name:?}, which {path} names, does not exist"),
+                next: "it goes on once the Service is created, or the spec names another".to_owned(),
+            },
+            Some(_) => Self {
+                reason: BlockerReason::InvalidSpec,
+                object,
+                condition: format!("{path} valid"),
+                message: violation.to_string(),
+                next: "nothing moves until the Service is mended, or the spec names another".to_owned(),
+            },
+        }
+    }
+}
+
+/// The blockers of a spec that is invalid, by the status that says so.
+#[must_use]
+pub(super) fn invalid(
+    seen: &Observed,
+    faults: impl Iterator<Item = Fault>,
+    status: &RolloutStatus,
+) -> Vec<Blocker> {
+    let since = status.condition(&ConditionType::InvalidSpec).map(since);
+    let blocker = |fault: Fault| {
+        let Fault { reason, object, condition, message, next } = fault;
+        Blocker { reason, object, condition, since, message, next, next_at: None }
+    };
+    // That the status cannot say so is told last.
+    faults.take(FAULTS_MOST).map(blocker).chain(refusal::refusals(seen)).collect()
 }
 
 /// What a plan moves.
@@ -69,16 +134,25 @@ pub(super) struct Moves<'a> {
 /// The blockers of a rollout, by the status that the plan leads to.
 #[must_use]
 pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'_>) -> Vec<Blocker> {
-    let mut blockers: Vec<Blocker> = facts.seen.setbacks.iter().map(refused).collect();
+    let mut blockers = refusal::refusals(facts.seen);
+    if let NewSet::Missing = facts.revisions.new {
+        blockers.extend(refusal::recorded(facts.seen));
+    }
     blockers.extend(aborted(facts, status));
     blockers.extend(paused(facts, status));
-    blockers.extend(timed_out(facts, status));
+    // The cause first: that time is up meanwhile is what it leads to.
     blockers.extend(facts.revisions.all().filter_map(failing));
+    let new = facts.revisions.new_set().filter(|_| !facts.stance.is_aborted());
+    let (failing, short): (Vec<_>, Vec<_>) = new
+        .into_iter()
+        .chain(facts.revisions.stable_apart())
+        .flat_map(|set| shortage::shortage(facts, status, set))
+        .partition(|blocker| blocker.reason == BlockerReason::PodFailing);
+    blockers.extend(failing);
+    blockers.extend(timed_out(facts, status));
     blockers.extend(moving(facts, moves.sizing));
-    if !facts.stance.is_aborted() {
-        blockers.extend(facts.revisions.new_set().and_then(not_available));
-    }
-    blockers.extend(facts.revisions.stable_apart().and_then(not_settled));
+    blockers.extend(short);
+    blockers.extend(new.into_iter().chain(facts.revisions.stable_apart()).filter_map(surplus));
     if matches!(facts.strategy, Strategy::Canary(_)) {
         // Of a blue-green rollout they stay up for a while, and nothing waits for them.
         blockers.extend(facts.revisions.others.iter().filter_map(|set| not_gone(set)));
@@ -86,29 +160,6 @@ pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'
     blockers.extend(moves.services.iter().map(switching));
     blockers.extend(restarting(facts, moves.restart));
     blockers
-}
-
-fn refused(setback: &Setback) -> Blocker {
-    let (object, what) = match &setback.attempt {
-        Attempt::Create(name) | Attempt::Collide(name) => (Object::ReplicaSet(name.clone()), "created"),
-        Attempt::Change(name) => (Object::ReplicaSet(name.clone()), "changed"),
-        Attempt::Delete(name) => (Object::ReplicaSet(name.clone()), "deleted"),
-        Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
-        Attempt::Evict(name) => (Object::ReplicaSet(name.clone()), "pods evicted"),
-        Attempt::Rollout => (Object::Rollout, "changed"),
-    };
-    Blocker {
-        reason: match setback.attempt {
-            Attempt::Evict(_) => BlockerReason::Restarting,
-            _ => BlockerReason::WriteRefused,
-        },
-        object,
-        condition: what.to_owned(),
-        since: Some(setback.since),
-        message: setback.message.clone(),
-        next: "tried again".to_owned(),
-        next_at: setback.next_try,
-    }
 }
 
 fn aborted(facts: &Facts<'_>, status: &RolloutStatus) -> Option<Blocker> {
@@ -171,17 +222,23 @@ fn paused_by_step(facts: &Facts<'_>, canary: &CanaryStrategy) -> Option<Blocker>
     let Some(StepAction::Pause(pause)) = facts.stance.action(canary) else { return None };
     let seconds = pause.duration_seconds().ok().flatten();
     let ends = step::end_of(pause, began);
-    let (index, steps) = (facts.stance.step.unwrap_or(0), canary.steps().len());
+    let index = facts.stance.step.unwrap_or(0);
+    let next = index.saturating_add(1);
+    let following = usize::try_from(next).ok().and_then(|next| canary.steps().get(next));
+    let then = match following {
+        Some(step) => format!("step {next} runs ({})", step::describe(step)),
+        None => "the new version takes over".to_owned(),
+    };
     Some(Blocker {
         reason: BlockerReason::PauseStep,
         object: Object::Rollout,
-        condition: format!("status.currentStepIndex {index}/{steps}"),
+        condition: format!("status.currentStepIndex {index}/{next}"),
         since: Some(began),
         message: match seconds {
             Some(seconds) => format!("step {index} is a pause of {seconds}s"),
             None => format!("step {index} is a pause until somebody promotes"),
         },
-        next: if ends.is_some() { "the next step runs" } else { "promote it" }.to_owned(),
+        next: if ends.is_some() { then } else { format!("promote it, then {then}") },
         next_at: ends,
     })
 }
@@ -220,13 +277,22 @@ fn restarting(facts: &Facts<'_>, restart: &Restart) -> Option<Blocker> {
             true => format!("pods created before {asked} are to be restarted then"),
             false => format!("{older} of {pods} pods were created before {asked} and are being restarted"),
         },
-        next: match is_to_come {
-            true => "the restart begins",
-            false => "they go as others become available",
-        }
-        .to_owned(),
+        next: match (is_to_come, held_by(facts, restart)) {
+            (true, _) => "the restart begins".to_owned(),
+            (false, None) => "they go as others become available".to_owned(),
+            (false, Some(pod)) => {
+                format!("as many are missing as may be: they go once pod {pod:?} is ready, or deleted")
+            }
+        },
         next_at: restart.wake_at,
     })
+}
+
+/// The pod that is not ready, so that no other may go.
+fn held_by<'a>(facts: &'a Facts<'_>, restart: &Restart) -> Option<&'a str> {
+    let is_held = |pod: &&Pod| !pod.terminating && pod.ready_since.is_none();
+    let pod = facts.seen.pods.iter().filter(is_held).min_by_key(|pod| (pod.created, &pod.name))?;
+    (restart.evictions.at_most == 0).then_some(pod.name.as_str())
 }
 
 fn timed_out(facts: &Facts<'_>, status: &RolloutStatus) -> Option<Blocker> {
@@ -235,7 +301,8 @@ fn timed_out(facts: &Facts<'_>, status: &RolloutStatus) -> Option<Blocker> {
         reason: BlockerReason::ProgressDeadlineExceeded,
         object: facts.revisions.new_set().map_or(Object::Rollout, set_object),
         condition: format!("progress within {}s", facts.seen.rollout.spec.progress_deadline_seconds()),
-        since: Some(since(condition)),
+        // When the reason turned; the condition may have been False before, for another one.
+        since: Some(condition.last_update_time.instant()),
         message: condition.message.clone(),
         next: "it goes on as soon as pods become available; otherwise abort it or change the spec".to_owned(),
         next_at: None,
@@ -250,9 +317,20 @@ fn failing(set: &ReplicaSet) -> Option<Blocker> {
         condition: format!("status.replicas {}/{}", set.status.replicas, set.replicas),
         since: Some(failure.since),
         message: failure.message.clone(),
-        next: "the cluster tries again".to_owned(),
+        next: match quota(&failure.message) {
+            Some(quota) => {
+                format!("the cluster tries again; raise ResourceQuota {quota:?}, or free some of it")
+            }
+            None => "the cluster tries again".to_owned(),
+        },
         next_at: None,
     })
+}
+
+/// The name of the ResourceQuota that a refusal is about.
+fn quota(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("exceeded quota: ")?;
+    rest.split(',').next()
 }
 
 /// Sets that are on their way to another size, or that do not exist yet.
@@ -285,25 +363,10 @@ fn moving(facts: &Facts<'_>, sizing: &Sizing) -> Option<Blocker> {
     }
 }
 
-fn not_available(set: &ReplicaSet) -> Option<Blocker> {
-    (set.status.available != set.replicas).then(|| Blocker {
-        reason: BlockerReason::PodsNotAvailable,
-        object: set_object(set),
-        condition: format!("status.availableReplicas {}/{}", set.status.available, set.replicas),
-        since: None,
-        message: format!("{} of {} pods are available", set.status.available, set.replicas),
-        next: "it goes on once they are".to_owned(),
-        next_at: None,
-    })
-}
-
-fn not_settled(set: &ReplicaSet) -> Option<Blocker> {
-    (set.status.replicas != set.replicas).then(|| Blocker {
-        reason: if set.status.replicas > set.replicas {
-            BlockerReason::PodsNotGone
-        } else {
-            BlockerReason::PodsNotAvailable
-        },
+/// More pods of a set are there than it is to have.
+fn surplus(set: &ReplicaSet) -> Option<Blocker> {
+    (set.status.replicas > set.replicas).then(|| Blocker {
+        reason: BlockerReason::PodsNotGone,
         object: set_object(set),
         condition: format!("status.replicas {}/{}", set.status.replicas, set.replicas),
         since: None,

@@ -16,6 +16,7 @@ mod explain;
 mod metadata;
 mod observed;
 mod phase;
+mod refusal;
 pub mod replicas;
 pub mod restart;
 pub mod revision;
@@ -23,6 +24,7 @@ mod rollout_part;
 mod scale_down;
 pub mod service;
 mod sets;
+mod shortage;
 pub mod sizing;
 pub mod stance;
 pub mod status;
@@ -39,14 +41,15 @@ pub use blocker::{Blocker, BlockerReason, Object};
 pub use duration::Ended;
 pub use event::{Event, Severity};
 pub use observed::{
-    Attempt, DefaultedTemplate, FieldPath, Observed, Pod, ReplicaSet, Service, SetFailure, SetStatus,
-    Setback, UNAVAILABLE,
+    Attempt, DefaultedTemplate, FieldPath, Observed, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure,
+    SetStatus, Setback, UNAVAILABLE,
 };
 
 use crate::crd::{RolloutStatus, Strategy};
 use crate::validate;
 use blue_green::BlueGreen;
 use conditions::Facts;
+use explain::Fault;
 use revision::{Revisions, Unclassified};
 use sizing::Sizing;
 use stance::Stance;
@@ -68,7 +71,8 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
     }
     let violations = validate::rollout(&seen.rollout);
     if let Some(first) = violations.first() {
-        return invalid(seen, &first.to_string(), now);
+        let faults = violations.iter().map(Fault::of_spec);
+        return invalid(seen, &first.to_string(), faults, now);
     }
     if let Some(plan) = missing_or_foreign_services(seen, now) {
         return plan;
@@ -90,22 +94,30 @@ fn was_refused(seen: &Observed, action: &SetAction) -> bool {
 /// The plan where Services that the strategy names are not there or not to be had. Before it is said that one is not there, it is looked
 /// for afresh: it may have been created just now.
 fn missing_or_foreign_services(seen: &Observed, now: Timestamp) -> Option<Plan> {
-    let violation = service::violations(seen).into_iter().next()?;
+    let violations = service::violations(seen);
+    let (_, first) = violations.first()?;
     let unknown = service::unknown(seen);
     if !unknown.is_empty() && !revision::is_known_invalid(seen) {
-        return Some(Plan { question: Some(Question::Services(unknown)), ..Plan::default() });
+        return Some(asking(seen, Question::Services(unknown)));
     }
-    Some(invalid(seen, &violation.to_string(), now))
+    let faults = violations.iter().map(|(service, violation)| Fault::of_service(seen, service, violation));
+    Some(invalid(seen, &first.to_string(), faults, now))
+}
+
+/// The plan where something must be asked before anything can be decided.
+fn asking(seen: &Observed, question: Question) -> Plan {
+    Plan { question: Some(question), blockers: refusal::refusals(seen), ..Plan::default() }
 }
 
 /// Decides with what is certain of what was seen.
 fn decide_with(seen: &Observed, certain: &Observed, now: Timestamp) -> Plan {
     match (revision::classify(certain), seen.rollout.spec.strategy()) {
         (Ok(revisions), Ok(strategy)) => roll_out(certain, seen, &revisions, strategy, now),
-        (Err(Unclassified::NeedsDefaults), _) => {
-            Plan { question: Some(Question::DefaultedTemplate), ..Plan::default() }
+        (Err(Unclassified::NeedsDefaults), _) => asking(seen, Question::DefaultedTemplate),
+        (Err(Unclassified::Malformed(error)), _) => {
+            let error = error.to_string();
+            invalid(seen, &error, [Fault::of_template(&error)].into_iter(), now)
         }
-        (Err(Unclassified::Malformed(error)), _) => invalid(seen, &error.to_string(), now),
         // None or both were turned away above as invalid.
         (Ok(_), Err(_)) => Plan::default(),
     }
@@ -196,8 +208,8 @@ fn roll_out(
     }
 }
 
-/// The plan for a spec that is invalid: nothing but the status says so, and nothing else moves.
-fn invalid(seen: &Observed, violation: &str, now: Timestamp) -> Plan {
+/// The plan for a spec that is invalid: nothing but the status says so, and nothing else moves. The status has the first violation.
+fn invalid(seen: &Observed, violation: &str, faults: impl Iterator<Item = Fault>, now: Timestamp) -> Plan {
     let name = seen.rollout.metadata.name.as_deref().unwrap_or_default();
     let message = format!("The Rollout {name:?} is invalid: {violation}");
     let before = seen.rollout.status();
@@ -210,7 +222,7 @@ fn invalid(seen: &Observed, violation: &str, now: Timestamp) -> Plan {
                 .map(|patch| Write { patch, events: Vec::new() }),
             ..RolloutPart::default()
         },
-        blockers: vec![explain::invalid_spec(&message, &status)],
+        blockers: explain::invalid(seen, faults, &status),
         ..Plan::default()
     }
 }

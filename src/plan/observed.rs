@@ -27,7 +27,8 @@ pub struct Observed {
     pub services: Vec<Arc<Service>>,
     /// Names of Services that a fresh look did not find (the answer to [`super::Question::Services`]).
     pub absent_services: BTreeSet<String>,
-    /// The pods of its sets; empty unless a restart is asked for and not done ([`super::restart::is_asked_for`]).
+    /// The pods of its sets: where a restart is asked for and not done ([`super::restart::is_asked_for`]), or where somebody asks why
+    /// it does not advance; else empty. Without a restart nothing but blockers depends on them.
     pub pods: Vec<Pod>,
     /// Fields of the status that the server pruned from a write of ours: they are neither compared nor sent.
     pub pruned: Arc<BTreeSet<FieldPath>>,
@@ -90,6 +91,32 @@ pub struct Pod {
     pub terminating: bool,
     /// Since when condition Ready is True; `None` while it is not.
     pub ready_since: Option<Timestamp>,
+    /// Since when it is not; `None` while it is.
+    pub unready_since: Option<Timestamp>,
+    /// What keeps it from running, where the cluster says so.
+    pub fault: Option<PodFault>,
+}
+
+/// What keeps a pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFault {
+    /// What of the pod.
+    pub part: PodPart,
+    /// In one word, such as `ImagePullBackOff`.
+    pub reason: String,
+    /// For people; empty where the word says it all.
+    pub message: String,
+}
+
+/// A part of a pod that something can be wrong with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodPart {
+    /// No node takes it.
+    Scheduling,
+    /// The init container of this name.
+    InitContainer(String),
+    /// The container of this name.
+    Container(String),
 }
 
 /// A pod template as the API server would store it.
@@ -233,7 +260,7 @@ impl ReplicaSet {
 /// The reason of a write that failed because the API server did not answer, or not now: nothing is wrong with the write.
 pub const UNAVAILABLE: &str = "Unavailable";
 
-/// A write of ours that the API server refused.
+/// A request of ours that the API server refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setback {
     /// What was to be done.
@@ -256,7 +283,7 @@ impl Setback {
     }
 }
 
-/// What a write was to do.
+/// What a request was to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attempt {
     /// Create the ReplicaSet of this name.
@@ -271,6 +298,10 @@ pub enum Attempt {
     Service(String),
     /// Evict pods of the ReplicaSet of this name.
     Evict(String),
+    /// Look whether the Service of this name exists.
+    LookForService(String),
+    /// Ask how the pod template looks with the server's defaults.
+    AskForDefaults,
     /// Write the rollout itself.
     Rollout,
 }

@@ -186,6 +186,8 @@ mod tests {
             created: at(*second),
             terminating: false,
             ready_since: Some(at(*second)),
+            unready_since: None,
+            fault: None,
         };
         created.iter().enumerate().map(pod).collect()
     }

@@ -23,16 +23,17 @@ pub(super) fn unknown(seen: &Observed) -> Vec<String> {
     named(seen).into_iter().map(|named| named.name).filter(is_unknown).map(str::to_owned).collect()
 }
 
-/// What is wrong with the Services that the strategy names.
+/// What is wrong with the Services that the strategy names, each with its name.
 #[must_use]
-pub(super) fn violations(seen: &Observed) -> Vec<Violation> {
+pub(super) fn violations(seen: &Observed) -> Vec<(String, Violation)> {
     let check = |named: ServiceName<'_>| {
         let found = seen.service(named.name);
         let facts = found.map(|service| ServiceFacts {
             selector: &service.selector,
             managed_by: service.managed_by.as_deref(),
         });
-        validate::service(&seen.rollout, named, facts)
+        let (name, violations) = (named.name.to_owned(), validate::service(&seen.rollout, named, facts));
+        violations.into_iter().map(move |violation| (name.clone(), violation))
     };
     named(seen).into_iter().flat_map(check).collect()
 }

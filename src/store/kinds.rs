@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::writers::Writers;
 use crate::crd::{LabelSelector, Rollout, keys};
-use crate::plan::{Pod, ReplicaSet, Service, SetFailure, SetStatus};
+use crate::plan::{Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure, SetStatus};
 
 /// A Rollout, or why it cannot be decoded.
 #[derive(Clone, Debug)]
@@ -189,6 +189,8 @@ pub struct PodRecord {
     pub phase: String,
     /// Condition Ready, where it is there.
     pub ready: Option<PodReady>,
+    /// Why no node takes it (the message of condition PodScheduled), where none does.
+    pub unschedulable: Option<String>,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerRecord>,
 }
@@ -209,6 +211,8 @@ pub struct PodReady {
 /// A container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerRecord {
+    /// Its name.
+    pub name: String,
     /// Whether it runs before the others.
     pub init: bool,
     /// Whether it is ready.
@@ -250,6 +254,7 @@ struct WirePodStatus {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WireContainer {
+    name: String,
     ready: bool,
     restart_count: i32,
     state: BTreeMap<String, WireState>,
@@ -266,6 +271,7 @@ impl WireContainer {
     fn record(self, init: bool) -> ContainerRecord {
         let state = self.state.into_values().find(|state| !state.reason.is_empty()).unwrap_or_default();
         ContainerRecord {
+            name: self.name,
             init,
             ready: self.ready,
             restarts: self.restart_count,
@@ -278,7 +284,16 @@ impl WireContainer {
 impl<'de> Deserialize<'de> for PodRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let WirePod { metadata, spec, status } = WirePod::deserialize(deserializer)?;
-        let ready = status.conditions.into_iter().find(|condition| condition.condition_type == "Ready");
+        let (mut ready, mut unschedulable) = (None, None);
+        for condition in status.conditions {
+            match (condition.condition_type.as_str(), condition.reason.as_str()) {
+                ("Ready", _) => ready = Some(condition),
+                ("PodScheduled", "Unschedulable") if condition.status == "False" => {
+                    unschedulable = Some(condition.message);
+                }
+                _ => {}
+            }
+        }
         let init = status.init_container_statuses.into_iter().map(|container| container.record(true));
         let containers = status.container_statuses.into_iter().map(|container| container.record(false));
         Ok(Self {
@@ -293,6 +308,7 @@ impl<'de> Deserialize<'de> for PodRecord {
                 reason: condition.reason,
                 message: condition.message,
             }),
+            unschedulable,
             containers: init.chain(containers).collect(),
             metadata: metadata.identity(),
         })
@@ -315,7 +331,47 @@ impl PodRecord {
             created: self.created,
             terminating: self.terminating,
             ready_since: self.ready.as_ref().filter(|ready| ready.is_ready).map(|ready| ready.since),
+            unready_since: self.unready_since(),
+            fault: self.fault(),
         })
+    }
+
+    fn unready_since(&self) -> Option<Timestamp> {
+        match &self.ready {
+            Some(ready) if ready.is_ready => None,
+            Some(ready) => Some(ready.since.max(self.created)),
+            None => Some(self.created),
+        }
+    }
+
+    /// What keeps it from running, the first thing first.
+    fn fault(&self) -> Option<PodFault> {
+        self.unready_since()?;
+        let unschedulable = self.unschedulable.as_ref().map(|message| PodFault {
+            part: PodPart::Scheduling,
+            reason: "Unschedulable".to_owned(),
+            message: message.clone(),
+        });
+        unschedulable.or_else(|| self.containers.iter().find_map(ContainerRecord::fault))
+    }
+}
+
+impl ContainerRecord {
+    /// What keeps it from running; that it is yet to begin is no fault, and neither is that it has done its work.
+    fn fault(&self) -> Option<PodFault> {
+        const TO_BEGIN: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+        let is_done = self.ready || (self.init && self.reason == "Completed");
+        if is_done || TO_BEGIN.contains(&self.reason.as_str()) {
+            return None;
+        }
+        let (reason, message) = match (self.reason.as_str(), self.restarts) {
+            ("", 0) => return None,
+            // It runs once more, after it ended before it was ready.
+            ("", restarts) => ("Restarted", format!("it ended {restarts} times")),
+            (reason, _) => (reason, self.message.clone()),
+        };
+        let part = if self.init { PodPart::InitContainer } else { PodPart::Container };
+        Some(PodFault { part: part(self.name.clone()), reason: reason.to_owned(), message })
     }
 }
 

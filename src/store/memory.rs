@@ -1,4 +1,4 @@
-//! What was learned from answers: writes that were refused, and pod templates with the server's defaults.
+//! What was learned from answers: requests that were refused, and pod templates with the server's defaults.
 //!
 //! Kept in this process only: after a restart the same writes are tried and the same questions asked again. A refused write is
 //! tried again after a growing pause, whatever else happens meanwhile.

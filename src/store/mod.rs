@@ -156,6 +156,13 @@ impl Store {
         })
     }
 
+    /// The same with the pods of all its sets, which can say why they are not available: for those who ask why it does not advance.
+    #[must_use]
+    pub fn observe_with_pods(&self, key: &Key) -> Option<Observed> {
+        let seen = self.observe(key)?;
+        Some(Observed { pods: self.pods_of(&seen.sets), ..seen })
+    }
+
     fn pods_of(&self, sets: &[Arc<plan::ReplicaSet>]) -> Vec<plan::Pod> {
         let pods = sets.iter().flat_map(|set| self.pods.controlled_by(&set.uid));
         pods.filter_map(|record| record.pod()).collect()

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::plan::{
     self, Attempt, Basis, Event, Evictions, Observed, Plan, Question, SetAction, Urgency, event, restart,
 };
-use crate::store::{Changed, DryRun, Key, Settled, Store, Writer};
+use crate::store::{Changed, DryRun, Key, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
 
 /// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
@@ -68,6 +68,21 @@ impl Shared {
         tracing::warn!(rollout = %key, ?attempt, reason, message, "write refused");
         self.metrics.reconcile_error(&key.namespace, &key.name);
         self.put_off(key, attempt, reason, message);
+    }
+
+    /// Remembers that a question was not answered; it is asked again when its pause is over.
+    fn unanswered(&self, key: &Key, attempt: Attempt, error: WriteError) {
+        let (reason, message) = match error {
+            WriteError::Refused(refusal) => (refusal.reason, refusal.message),
+            // Nothing that is asked can be stale, gone or taken; should a server say so, it is asked again all the same.
+            other => (plan::UNAVAILABLE.to_owned(), other.to_string()),
+        };
+        self.refused(key, attempt, &reason, &message);
+    }
+
+    /// Whether a request that was refused is yet to wait.
+    fn is_put_off(&self, key: &Key, attempt: &Attempt) -> bool {
+        self.store.memory.next_try(key, attempt, self.clock.now()).is_some()
     }
 
     /// Has a write tried again later, and the rollout planned again at once and then.
@@ -331,6 +346,10 @@ impl Planner {
                 .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
             Attempt::Service(name) => plan.services.iter().any(|action| action.name == *name),
             Attempt::Evict(set) => plan.evictions.pods.iter().any(|eviction| eviction.set == *set),
+            Attempt::LookForService(name) => {
+                matches!(&plan.question, Some(Question::Services(names)) if names.contains(name))
+            }
+            Attempt::AskForDefaults => plan.question == Some(Question::DefaultedTemplate),
             Attempt::Collide(_) => creates || writes_rollout,
             Attempt::Rollout => writes_rollout,
         };
@@ -375,18 +394,22 @@ impl Planner {
     }
 
     /// Looks whether Services exist that the cache does not show.
-    fn look_for_services(&self, key: &Key, names: Vec<String>) {
+    fn look_for_services(&self, key: &Key, mut names: Vec<String>) {
+        names.retain(|name| !self.shared.is_put_off(key, &Attempt::LookForService(name.clone())));
+        if names.is_empty() {
+            return;
+        }
         let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
         self.send(key, async move {
             for name in names {
+                let attempt = Attempt::LookForService(name.clone());
                 match writer.look_for_service(&of, &name).await {
                     Ok(is_there) => {
+                        shared.store.memory.succeeded(&of, &attempt);
                         shared.store.memory.looked_for_service(&of, &name, is_there);
                         shared.wake(&of);
                     }
-                    Err(error) => {
-                        tracing::warn!(rollout = %of, service = name, %error, "cannot look for a Service");
-                    }
+                    Err(error) => shared.unanswered(&of, attempt, error),
                 }
             }
         });
@@ -399,10 +422,14 @@ impl Planner {
         else {
             return;
         };
+        if self.shared.is_put_off(key, &Attempt::AskForDefaults) {
+            return;
+        }
         let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
         self.send(key, async move {
             match writer.dry_run_set(&of, &object).await {
                 Ok(answer) => {
+                    shared.store.memory.succeeded(&of, &Attempt::AskForDefaults);
                     let stored = match answer {
                         DryRun::Stored(set) => plan::revision::sampled_template(&set).map(Arc::new),
                         DryRun::Refused(_) => None,
@@ -410,7 +437,7 @@ impl Planner {
                     shared.store.memory.defaulted(&of, Arc::new(given), stored);
                     shared.wake(&of);
                 }
-                Err(error) => tracing::warn!(rollout = %of, %error, "no answer to a dry run"),
+                Err(error) => shared.unanswered(&of, Attempt::AskForDefaults, error),
             }
         });
     }

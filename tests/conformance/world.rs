@@ -22,6 +22,7 @@ use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::gate::Gate;
 use crate::history::History;
 use crate::kubernetes::{self, Kubernetes};
 
@@ -43,6 +44,8 @@ pub struct World {
 /// What only the embedded cluster has.
 pub struct Embedded {
     pub api: ApiServer,
+    /// What the control plane and the simulated controllers send passes through it.
+    pub gate: Gate,
     _simcluster: SimCluster,
 }
 
@@ -125,15 +128,19 @@ async fn real_cluster() -> Option<Arc<Kubernetes>> {
 }
 
 fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config {
-    let never = Rule {
-        image: ImageMatch::Contains(":never".to_owned()),
+    let rule = |version: &str, outcome| Rule {
+        image: ImageMatch::Contains(format!(":{version}")),
         start_up: None,
-        outcome: Outcome::NeverReady,
+        outcome,
     };
     let behaviour = Behaviour {
         start_up: Duration::from_millis(50),
         termination: Duration::from_millis(20),
-        rules: vec![never],
+        rules: vec![
+            rule("never", Outcome::NeverReady),
+            rule("absent", Outcome::ImagePullFailure),
+            rule("crashing", Outcome::CrashLoop),
+        ],
         ..Behaviour::default()
     };
     simcluster::Config { clock, behaviour, seed: 1, namespaces }
@@ -154,7 +161,14 @@ async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition
 impl World {
     /// A world on the real API server; `None` where there is none.
     pub async fn real() -> Option<Self> {
-        Some(Self::on(&*real_cluster().await?).await.led())
+        Some(Self::on(&*real_cluster().await?, None).await.led())
+    }
+
+    /// The same for a control plane that is this user and may do what is granted to it, without one yet; with a client of that user.
+    pub async fn real_as(user: &str) -> Option<(Self, Client)> {
+        let world = Self::on(&*real_cluster().await?, Some(user)).await;
+        let (_, client) = world.connect.clients.first().expect("a client for each part").clone();
+        Some((world, client))
     }
 
     /// A world on an embedded cluster of its own; for a runtime whose time is paused.
@@ -168,14 +182,14 @@ impl World {
         let api = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = api.client("test");
         install_crds(&client, definitions).await;
+        let gate = Gate::default();
         let simcluster = SimCluster::start(
-            api.client("simcluster"),
+            gate.through(api.client("simcluster")),
             simcluster_config(clock.clone(), Namespaces::Managed),
         );
-        let connect =
-            Kube { clients: Part::ALL.into_iter().map(|part| (part, api.client(part.agent()))).collect() };
-        let world = Self::new(client, connect, clock).await;
-        Self { embedded: Some(Embedded { api, _simcluster: simcluster }), ..world }
+        let clients = Part::ALL.into_iter().map(|part| (part, gate.through(api.client(part.agent()))));
+        let world = Self::new(client, Kube { clients: clients.collect() }, clock).await;
+        Self { embedded: Some(Embedded { api, gate, _simcluster: simcluster }), ..world }
     }
 
     /// A world on a real API server of its own, with other definitions and without a control plane; `None` where there is none.
@@ -184,12 +198,13 @@ impl World {
         let client = kubernetes.client("simcluster").await.expect("a client");
         install_crds(&client, definitions).await;
         let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
-        let world = Self::on(&kubernetes).await;
+        let world = Self::on(&kubernetes, None).await;
         Some(Self { _own: Some((kubernetes, simcluster)), ..world })
     }
 
-    async fn on(kubernetes: &Kubernetes) -> Self {
-        let config = kubernetes.config(kubernetes::ADMIN).await.expect("a kubeconfig");
+    async fn on(kubernetes: &Kubernetes, user: Option<&str>) -> Self {
+        let mut config = kubernetes.config(kubernetes::ADMIN).await.expect("a kubeconfig");
+        config.auth_info.impersonate = user.map(str::to_owned);
         let cluster = Cluster::new(&config, &Throttles::new(0.0, 1), &Metrics::default()).expect("clients");
         let clients = Part::ALL.into_iter().map(|part| (part, cluster.client(part))).collect();
         let client = kubernetes.client("test").await.expect("a client");
@@ -265,6 +280,11 @@ impl World {
         }
         self.history.catch_up(&self.client, &self.namespace).await;
         self.history.check();
+    }
+
+    /// The gate in front of the embedded cluster; `None` where the cluster is a real one.
+    pub fn gate(&self) -> Option<&Gate> {
+        self.embedded.as_ref().map(|embedded| &embedded.gate)
     }
 
     /// What only the embedded cluster has.

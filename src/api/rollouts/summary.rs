@@ -117,7 +117,9 @@ fn reason(pod: &PodRecord) -> String {
     match (of_container, &pod.ready) {
         (Some(container), _) => say(&container.reason, &container.message),
         (None, Some(ready)) => say(&ready.reason, &ready.message),
-        (None, None) => String::new(),
+        (None, None) => {
+            pod.unschedulable.as_deref().map_or_else(String::new, |why| say("Unschedulable", why))
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Rollouts {
 pub(super) fn snapshot(context: &Context, key: &Key) -> Option<Snapshot> {
     let record = context.store.rollouts.get(key)?;
     let shown = Record::from(&*record).show(v1::View::Basic);
-    let Some(seen) = context.store.observe(key) else {
+    let Some(seen) = context.store.observe_with_pods(key) else {
         // It cannot be decoded: what belongs to it is not known either.
         let message = shown.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
         let blockers = vec![malformed(key, message)];
@@ -226,6 +226,7 @@ fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         Object::Rollout => rollout_object(key),
         Object::ReplicaSet(name) => object("apps/v1", "ReplicaSet", &key.namespace, name),
         Object::Service(name) => object("v1", "Service", &key.namespace, name),
+        Object::Pod(name) => object("v1", "Pod", &key.namespace, name),
     };
     let reason = match blocker.reason {
         BlockerReason::PauseStep => Reason::PauseStep,
@@ -243,6 +244,9 @@ fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::BlueGreenPause => Reason::BlueGreenPause,
         BlockerReason::ServiceSwitch => Reason::ServiceSwitch,
         BlockerReason::Restarting => Reason::Restarting,
+        BlockerReason::PodFailing => Reason::PodFailing,
+        BlockerReason::ServiceMissing => Reason::ServiceMissing,
+        BlockerReason::PermissionMissing => Reason::PermissionMissing,
     };
     v1::Blocker {
         reason: reason.into(),

@@ -177,11 +177,11 @@ fn waits_for(blocker: &v1::Blocker, now: Timestamp) -> String {
     if blocker.since_time.is_some() {
         text += &format!(" (for {})", words::age(blocker.since_time.as_ref(), now));
     }
-    if !blocker.next.is_empty() {
-        text += &format!("; next: {}", words::one_line(&blocker.next));
-    }
-    if let Some(next) = words::moment(blocker.next_time.as_ref()) {
-        text += &format!(" in {}", words::span(next.duration_since(now)));
+    let next = words::one_line(&blocker.next);
+    match words::moment(blocker.next_time.as_ref()) {
+        Some(at) => text += &format!("; next, in {}: {next}", words::span(at.duration_since(now))),
+        None if !next.is_empty() => text += &format!("; next: {next}"),
+        None => {}
     }
     text
 }
@@ -232,7 +232,7 @@ mod tests {
         let now = Timestamp::from_second(60).unwrap();
         assert_eq!(
             waits_for(&blocker, now),
-            "ReplicaSet web-1: status.replicas 3/0; next: tried again in 0s"
+            "ReplicaSet web-1: status.replicas 3/0; next, in 0s: tried again"
         );
     }
 }

@@ -52,7 +52,7 @@ mod tests {
         Images:     shop/web:v2 (canary)
                     shop/web:v1 (stable)
         Pods:       5 desired, 5 current, 1 updated, 5 ready, 5 available
-        Waiting:    step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
+        Waiting:    step 1 is a pause of 600s (for 60s); next, in 9m: the next step runs
 
         NAME                STATE     READY   RESTARTS   AGE    INFO
         web                 Paused    5/5                2d7h
@@ -121,7 +121,7 @@ mod tests {
                     2 setWeight: 60
                     3 pause
         Conditions: Paused=True for 60s, RolloutPaused: Rollout is paused
-        Waiting:    step 1 is a pause of 600s (for 60s); next: the next step runs in 9m
+        Waiting:    step 1 is a pause of 600s (for 60s); next, in 9m: the next step runs
 
         NAME                STATE     READY   RESTARTS   AGE    INFO
         web                 Paused    5/5                2d7h

@@ -4,6 +4,7 @@
 mod adversity;
 mod blue_green;
 mod duration;
+mod explain;
 mod properties;
 mod scenarios;
 mod world;

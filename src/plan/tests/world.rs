@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::crd::{Rollout, RolloutStatus, Strategy, keys};
 use crate::plan::{
-    self, Attempt, Ended, Observed, Plan, ReplicaSet, Service, ServiceAction, SetAction, Setback, canary,
+    self, Attempt, Ended, Observed, Plan, Pod, ReplicaSet, Service, ServiceAction, SetAction, Setback, canary,
 };
 
 /// How pods of an image turn out.
@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) setbacks: Vec<Setback>,
     pub(super) orphans: Vec<ReplicaSet>,
     pub(super) services: BTreeMap<String, Service>,
+    /// Pods that somebody looked at.
+    pub(super) pods: Vec<Pod>,
     pub(super) now: Timestamp,
     /// Outcomes of images other than ready.
     pub(super) outcomes: BTreeMap<String, Outcome>,
@@ -85,6 +87,7 @@ impl World {
             setbacks: Vec::new(),
             orphans: Vec::new(),
             services: ["active", "preview"].map(|name| (name.to_owned(), service(name))).into(),
+            pods: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
             events: Vec::new(),
@@ -104,7 +107,7 @@ impl World {
             setbacks: self.setbacks.clone(),
             services: self.services.values().cloned().map(Arc::new).collect(),
             absent_services: ["active", "preview"].map(str::to_owned).into(),
-            pods: Vec::new(),
+            pods: self.pods.clone(),
             pruned: Arc::default(),
         }
     }

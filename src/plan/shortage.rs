@@ -1,0 +1,128 @@
+//! Why pods of a ReplicaSet are not available: which pod cannot run and for what reason, since when, and how long it may take.
+//!
+//! What pods say is known where they were looked at ([`Observed::pods`](super::Observed::pods)); without them the counts of the set speak.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::blocker::{Blocker, BlockerReason, Object};
+use super::conditions::{self, Facts};
+use super::observed::{Pod, PodFault, PodPart, ReplicaSet};
+use crate::crd::RolloutStatus;
+
+/// The pods that a set lacks.
+struct Shortage<'a> {
+    set: &'a ReplicaSet,
+    /// Those that exist and are not available, oldest first.
+    pods: Vec<&'a Pod>,
+    /// When the one that becomes available last does, where all of them are ready.
+    available_at: Option<Timestamp>,
+    /// When the progress deadline passes, if it runs.
+    deadline: Option<Timestamp>,
+}
+
+/// Says what keeps pods of a set from being available; nothing where all are.
+#[must_use]
+pub(super) fn shortage(facts: &Facts<'_>, status: &RolloutStatus, set: &ReplicaSet) -> Vec<Blocker> {
+    if set.status.available >= set.replicas {
+        return Vec::new();
+    }
+    let delay = SignedDuration::from_secs(set.min_ready_seconds.into());
+    let available_at = |pod: &Pod| pod.ready_since?.checked_add(delay).ok();
+    let is_missing = |pod: &&Pod| {
+        pod.set == set.uid && !pod.terminating && available_at(pod).is_none_or(|at| at > facts.now)
+    };
+    let mut pods: Vec<&Pod> = facts.seen.pods.iter().filter(is_missing).collect();
+    pods.sort_by_key(|pod| (pod.created, &pod.name));
+    let last: Option<Vec<Timestamp>> = pods.iter().map(|pod| available_at(pod)).collect();
+    let all_exist = i32::try_from(pods.len()).is_ok_and(|count| count >= set.replicas - set.status.available);
+    let shortage = Shortage {
+        set,
+        available_at: last.filter(|_| all_exist).and_then(|times| times.into_iter().max()),
+        deadline: conditions::deadline(facts, status.conditions()),
+        pods,
+    };
+    shortage.failing_pod().into_iter().chain([shortage.not_available()]).collect()
+}
+
+impl Shortage<'_> {
+    /// The oldest pod that cannot run.
+    fn failing_pod(&self) -> Option<Blocker> {
+        let mut failing = self.pods.iter().filter_map(|pod| Some((pod, pod.fault.as_ref()?)));
+        let (pod, fault) = failing.next()?;
+        let more = match failing.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more of its set)"),
+        };
+        let remedy = match fault.part {
+            PodPart::Scheduling => "make room, abort, or change the pod template",
+            PodPart::InitContainer(_) | PodPart::Container(_) => "abort, or change the pod template",
+        };
+        Some(Blocker {
+            reason: BlockerReason::PodFailing,
+            object: Object::Pod(pod.name.clone()),
+            condition: condition(fault),
+            since: pod.unready_since,
+            message: format!("pod {:?}: {}{more}", pod.name, said(fault)),
+            next: match self.deadline {
+                Some(_) => format!("the progress deadline passes, unless it runs before; {remedy}"),
+                None => format!("the cluster tries again; {remedy}"),
+            },
+            next_at: self.deadline,
+        })
+    }
+
+    fn not_available(&self) -> Blocker {
+        let (available, wanted) = (self.set.status.available, self.set.replicas);
+        let mut message = format!("{available} of {wanted} pods are available");
+        let of_pods = self.pods.iter().filter_map(|pod| pod.unready_since.or(pod.ready_since)).min();
+        let (next, next_at) = match (self.available_at, self.deadline) {
+            (Some(at), _) => {
+                message += "; the others are ready and count as available after minReadySeconds";
+                ("they are available", Some(at))
+            }
+            (None, Some(deadline)) => {
+                ("the progress deadline passes, unless they are available before", Some(deadline))
+            }
+            (None, None) => ("it goes on once they are", None),
+        };
+        if let (None, Some(pod)) = (self.available_at, self.pods.iter().find(|pod| pod.ready_since.is_none()))
+        {
+            message += &format!("; pod {:?} is not ready", pod.name);
+        }
+        Blocker {
+            reason: BlockerReason::PodsNotAvailable,
+            object: Object::ReplicaSet(self.set.name.clone()),
+            condition: format!("status.availableReplicas {available}/{wanted}"),
+            since: of_pods,
+            message,
+            next: next.to_owned(),
+            next_at,
+        }
+    }
+}
+
+/// What must come true of a pod's part, as data.
+fn condition(fault: &PodFault) -> String {
+    match &fault.part {
+        PodPart::Scheduling => "status.conditions[PodScheduled] False/True".to_owned(),
+        PodPart::InitContainer(name) => {
+            format!("status.initContainerStatuses[{name}].state {}/Completed", fault.reason)
+        }
+        PodPart::Container(name) => {
+            format!("status.containerStatuses[{name}].state {}/Running", fault.reason)
+        }
+    }
+}
+
+/// What is wrong with a pod's part, for people.
+fn said(fault: &PodFault) -> String {
+    let what = match fault.message.as_str() {
+        "" => fault.reason.clone(),
+        message => format!("{}: {message}", fault.reason),
+    };
+    match &fault.part {
+        PodPart::Scheduling => what,
+        PodPart::InitContainer(name) => format!("init container {name:?}: {what}"),
+        PodPart::Container(name) => format!("container {name:?}: {what}"),
+    }
+}
