@@ -2,7 +2,8 @@
 //!
 //! A plan must not be made from a version that is older than our own last write, or a write that was refused as stale would be
 //! tried again from the same cache. The wait ends when the cache has caught up, when the object is gone, or after
-//! [`PATIENCE`] with one fresh GET.
+//! [`PATIENCE`] with one fresh GET. A write that found no answer may have been carried out all the same: nothing is decided
+//! until its object has been read afresh, which is at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,8 @@ pub enum Expectation {
     Gone,
     /// That it is gone or on its way out: our own eviction, which may take its time.
     Going,
+    /// Nothing: a write of ours found no answer, so that only a fresh look tells.
+    Unsure,
 }
 
 /// What the cache shows of an object that is there.
@@ -66,7 +69,13 @@ impl Own {
         if matches!(expectation, Expectation::NewerThan(_)) && inner.contains_key(&object) {
             return;
         }
-        inner.insert(object, (expectation, Instant::now(), rollout.clone()));
+        let now = Instant::now();
+        let since = match expectation {
+            // No cache can show it, so that there is nothing to wait for.
+            Expectation::Unsure => now.checked_sub(PATIENCE).unwrap_or(now),
+            _ => now,
+        };
+        inner.insert(object, (expectation, since, rollout.clone()));
     }
 
     /// Whether a plan that was made from this version of an object has seen our own last write to it.
@@ -126,6 +135,7 @@ impl Own {
 impl Expectation {
     fn is_met_by(&self, shown: Option<Shown<'_>>) -> bool {
         match (self, shown) {
+            (Self::Unsure, _) => false,
             (_, None) => true,
             (Self::AtLeast(wanted), Some(Shown { version, .. })) => is_at_least(version, wanted),
             (Self::NewerThan(stale), Some(Shown { version, .. })) => {
@@ -201,6 +211,19 @@ mod tests {
         assert!(matches!(own.settled(&rollout), Settled::Wait(_)));
         assert_eq!(own.settled(&Key::new("shop", "other")), Settled::Yes);
         own.shown(&set("web-1"), Some(Shown::of("11", false)));
+        assert_eq!(own.settled(&rollout), Settled::Yes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_write_without_an_answer_the_object_is_read_afresh_at_once() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        tokio::time::advance(PATIENCE).await;
+        own.expect(set("web-1"), &rollout, Expectation::Unsure);
+        assert_eq!(own.settled(&rollout), Settled::Overdue(vec![set("web-1")]));
+        own.shown(&set("web-1"), Some(Shown::of("12", false)));
+        own.shown(&set("web-1"), None);
+        assert!(!own.allows(&set("web-1"), "12"), "no cache knows");
+        own.forget(&set("web-1"));
         assert_eq!(own.settled(&rollout), Settled::Yes);
     }
 }

@@ -50,6 +50,8 @@ pub struct Refusal {
     pub message: String,
     /// Whether the server itself is in trouble, so that the answer says nothing of what was sent.
     pub is_passing: bool,
+    /// Whether the write may have been carried out all the same.
+    pub is_unsure: bool,
 }
 
 /// Whether a question to the server was answered.
@@ -82,7 +84,9 @@ impl Writer {
     /// [`WriteError::Taken`] when the name is.
     pub async fn create_set(&self, rollout: &Key, name: &str, object: &Value) -> Result<(), WriteError> {
         let object = dynamic(object)?;
-        let created = self.answer(self.dynamic_sets(rollout).create(&PostParams::default(), &object)).await?;
+        let created = self.answer(self.dynamic_sets(rollout).create(&PostParams::default(), &object)).await;
+        self.doubt(&ObjectId::ReplicaSet(Key::new(&*rollout.namespace, name)), rollout, &created);
+        let created = created?;
         self.expect_set(rollout, name, created.resource_version());
         Ok(())
     }
@@ -224,7 +228,11 @@ impl Writer {
                 self.store.expect(&object, rollout, &Expectation::Going);
                 return Err(WriteError::Gone);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let failed: Result<(), WriteError> = Err(error);
+                self.doubt(&object, rollout, &failed);
+                return failed;
+            }
         }
         Ok(())
     }
@@ -362,7 +370,15 @@ impl Writer {
             let newer = Expectation::NewerThan(version.resource_version.clone());
             self.store.expect(&object, rollout, &newer);
         }
+        self.doubt(&object, rollout, &answer);
         answer
+    }
+
+    /// After a write that may have been carried out though it found no answer, its object is to be read afresh.
+    fn doubt<T>(&self, object: &ObjectId, rollout: &Key, answer: &Result<T, WriteError>) {
+        if matches!(answer, Err(WriteError::Refused(refusal)) if refusal.is_unsure) {
+            self.store.expect(object, rollout, &Expectation::Unsure);
+        }
     }
 
     async fn answer<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
@@ -383,11 +399,11 @@ fn is_budgets(status: &Status) -> bool {
 }
 
 fn refusal(reason: &str, message: String) -> Refusal {
-    Refusal { reason: reason.to_owned(), message, is_passing: false }
+    Refusal { reason: reason.to_owned(), message, is_passing: false, is_unsure: false }
 }
 
 fn unavailable(message: String) -> WriteError {
-    WriteError::Refused(Refusal { is_passing: true, ..refusal(UNAVAILABLE, message) })
+    WriteError::Refused(Refusal { is_passing: true, is_unsure: true, ..refusal(UNAVAILABLE, message) })
 }
 
 fn classify(error: kube::Error) -> WriteError {
@@ -396,10 +412,13 @@ fn classify(error: kube::Error) -> WriteError {
         (409, "AlreadyExists") => WriteError::Taken,
         (409, _) => WriteError::Stale,
         (404 | 410, _) => WriteError::Gone,
-        (429 | 503 | 504, _) => unavailable(status.message),
+        // It has not begun.
+        (429, _) => WriteError::Refused(Refusal { is_passing: true, ..refusal(UNAVAILABLE, status.message) }),
+        (503 | 504, _) => unavailable(status.message),
         // Such as a webhook that fails: that may last, and is worth saying.
         (500.., reason) => {
-            WriteError::Refused(Refusal { is_passing: true, ..refusal(reason, status.message) })
+            let refusal = refusal(reason, status.message);
+            WriteError::Refused(Refusal { is_passing: true, is_unsure: true, ..refusal })
         }
         (_, reason) => WriteError::Refused(refusal(reason, status.message)),
     }
