@@ -14,6 +14,7 @@ mod both;
 mod blue_green;
 mod continuity;
 mod drive;
+mod foretold;
 mod frugality;
 mod history;
 mod interference;

@@ -22,8 +22,15 @@ use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::foretold::Foretold;
 use crate::history::History;
 use crate::kubernetes::{self, Kubernetes};
+
+/// How long pods take to start here.
+pub const START_UP: Duration = Duration::from_millis(50);
+
+/// What the images of pods contain that never become ready.
+pub const NEVER_READY: &str = ":never";
 
 /// How long anything may take to come about, in the clock of the cluster that runs: generous, since machines are shared.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,6 +39,8 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub history: History,
+    /// What is foretold and then compared, where it is.
+    pub foretold: Option<Foretold>,
     connect: Kube,
     clock: Clock,
     member: Option<Member>,
@@ -126,12 +135,12 @@ async fn real_cluster() -> Option<Arc<Kubernetes>> {
 
 fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config {
     let never = Rule {
-        image: ImageMatch::Contains(":never".to_owned()),
+        image: ImageMatch::Contains(NEVER_READY.to_owned()),
         start_up: None,
         outcome: Outcome::NeverReady,
     };
     let behaviour = Behaviour {
-        start_up: Duration::from_millis(50),
+        start_up: START_UP,
         termination: Duration::from_millis(20),
         rules: vec![never],
         ..Behaviour::default()
@@ -202,12 +211,29 @@ impl World {
             serde_json::from_value(json!({ "metadata": { "generateName": "conformance-" } })).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
         let history = History::follow(&client, &namespace).await;
-        Self { client, namespace, history, connect, clock, member: None, embedded: None, _own: None }
+        Self {
+            client,
+            namespace,
+            history,
+            foretold: None,
+            connect,
+            clock,
+            member: None,
+            embedded: None,
+            _own: None,
+        }
     }
 
     /// With a control plane that leads unasked.
     pub fn led(mut self) -> Self {
         self.member = Some(self.member(Election::Undisputed));
+        self
+    }
+
+    /// In which PlanRollout is asked after each operation of a [`crate::drive::Drive`], and compared with what happens.
+    pub async fn foretelling(mut self) -> Self {
+        let foretold = Foretold::follow(&self.client, &self.namespace, self.clock.clone()).await;
+        self.foretold = Some(foretold);
         self
     }
 
@@ -260,6 +286,9 @@ impl World {
 
     /// Stops, and checks the properties of everything that was written.
     pub async fn finish(self) {
+        if let Some(foretold) = &self.foretold {
+            foretold.finish().await;
+        }
         if let Some(member) = self.member {
             member.stop().await;
         }
