@@ -12,24 +12,24 @@ pub(super) fn lines(timeline: &[v1::PlannedState]) -> Vec<String> {
     if timeline.is_empty() {
         return vec!["It comes to rest nowhere.".to_owned()];
     }
-    let (mut titles, mut columns): (Vec<&str>, Vec<Column>) = (Vec::new(), Vec::new());
-    let always: [(&str, Column); 2] = [("AFTER", after), ("STATE", |state| words::state(state.state))];
-    let last: [(&str, Column); 4] = [("SHARE", share), ("PODS", pods), ("WAITS FOR", waits), ("NEXT", next)];
-    let steps = timeline.iter().any(|state| state.step_index.is_some()).then_some(("STEP", step as Column));
-    let services =
-        timeline.iter().any(|state| !state.services.is_empty()).then_some(("SERVICES", services as Column));
-    for (title, column) in always.into_iter().chain(steps).chain(last) {
-        titles.push(title);
-        columns.push(column);
-        if let Some((title, column)) = services.filter(|_| titles.last() == Some(&"PODS")) {
-            titles.push(title);
-            columns.push(column);
-        }
-    }
+    let has_steps = timeline.iter().any(|state| state.step_index.is_some());
+    let has_services = timeline.iter().any(|state| !state.services.is_empty());
+    let columns: [Option<(&str, Column)>; 8] = [
+        Some(("AFTER", after)),
+        Some(("STATE", |state| words::state(state.state))),
+        has_steps.then_some(("STEP", step)),
+        Some(("SHARE", share)),
+        Some(("PODS", pods)),
+        has_services.then_some(("SERVICES", services)),
+        Some(("WAITS FOR", |state| state.message.clone())),
+        Some(("NEXT", next)),
+    ];
+    let (titles, columns): (Vec<&str>, Vec<Column>) = columns.into_iter().flatten().unzip();
     let row = |state: &v1::PlannedState| columns.iter().map(|column| column(state)).collect();
     table::lines(&titles, timeline.iter().map(row))
 }
 
+/// What a column tells of a state.
 type Column = fn(&v1::PlannedState) -> String;
 
 fn after(state: &v1::PlannedState) -> String {
@@ -61,10 +61,6 @@ fn pods(state: &v1::PlannedState) -> String {
 fn services(state: &v1::PlannedState) -> String {
     let told = |service: &v1::ServiceSummary| format!("{}: {}", service.role, service.pod_template_hash);
     state.services.iter().map(told).collect::<Vec<_>>().join(", ")
-}
-
-fn waits(state: &v1::PlannedState) -> String {
-    state.message.clone()
 }
 
 fn next(state: &v1::PlannedState) -> String {
@@ -118,7 +114,11 @@ mod tests {
             replica_sets: vec![set(Role::Stable, "b", 4, 4)],
             ..state(65, 0, State::Healthy, "nothing is left to do")
         };
-        insta::assert_snapshot!(lines(&[paused, done]).join("\n"), @"");
+        insta::assert_snapshot!(lines(&[paused, done]).join("\n"), @r"
+        AFTER   STATE     STEP   SHARE   PODS                         WAITS FOR                                   NEXT
+        6s      Paused    1      25%     canary b 1/1, stable a 3/3   step 1 is a pause until somebody promotes   promote it
+        65s     Healthy   2      100%    stable b 4/4                 nothing is left to do                       -
+        ");
     }
 
     #[test]
@@ -133,7 +133,10 @@ mod tests {
             replica_sets: vec![set(Role::Preview, "b", 2, 2), set(Role::Active, "a", 2, 2)],
             ..state(0, 0, State::Paused, "the new version is up")
         };
-        insta::assert_snapshot!(lines(&[waiting]).join("\n"), @"");
+        insta::assert_snapshot!(lines(&[waiting]).join("\n"), @r"
+        AFTER   STATE    SHARE   PODS                          SERVICES                WAITS FOR               NEXT
+        0s      Paused   0%      preview b 2/2, active a 2/2   active: a, preview: b   the new version is up   -
+        ");
         assert_eq!(lines(&[]), ["It comes to rest nowhere."]);
     }
 }

@@ -33,11 +33,13 @@ pub(super) struct World {
 }
 
 impl World {
-    /// What is on its way out is gone, and what the API server had no time for is tried afresh.
+    /// What is on its way out is gone, and what the API server had no time for is tried afresh; so is an eviction, which a budget may
+    /// permit as soon as another pod is available.
     pub(super) fn new(copied: Copied, assumptions: Assumptions) -> Self {
         let Copied { mut seen, pods, now } = copied;
         seen.sets.retain(|set| !set.terminating);
-        seen.setbacks.retain(Setback::is_refusal);
+        let lasts = |setback: &Setback| setback.is_refusal() && !matches!(setback.attempt, Attempt::Evict(_));
+        seen.setbacks.retain(lasts);
         seen.pods.clear();
         let newest = revision::classify(&seen).ok().map(|revisions| revisions.hash);
         let never_ready = newest.clone().filter(|_| assumptions.newest == Outcome::NeverReady);
@@ -214,12 +216,9 @@ impl World {
     }
 
     fn evict(&mut self, evictions: &Evictions) -> bool {
-        let permitted = |set: &str| !self.is_refused(&Attempt::Evict(set.to_owned()));
-        let going = evictions.pods.iter().filter(|eviction| permitted(&eviction.set)).take(evictions.at_most);
-        let going: Vec<String> = going.map(|eviction| eviction.uid.clone()).collect();
         let mut done = false;
-        for uid in going {
-            done |= self.pods.values_mut().any(|pods| pods.evict(&uid));
+        for eviction in evictions.pods.iter().take(evictions.at_most) {
+            done |= self.pods.values_mut().any(|pods| pods.evict(&eviction.uid));
         }
         done
     }

@@ -34,7 +34,34 @@ const INSTANT: Duration = Duration::from_millis(1);
 type Id = (&'static str, String);
 
 /// Everything that was written: by version, when it was seen and what it was; `None` when it was deleted.
-type Record = BTreeMap<u64, (Timestamp, Id, Option<Value>)>;
+type Record = BTreeMap<u64, (Timestamp, Id, Option<Object>)>;
+
+/// What plans read of an object.
+#[derive(Clone)]
+enum Object {
+    Rollout(Arc<Rollout>),
+    Set(Arc<ReplicaSet>),
+    Pod(plan::Pod),
+    Service(Arc<Service>),
+}
+
+impl Object {
+    fn read(kind: &str, object: DynamicObject) -> Option<Self> {
+        fn read<T: DeserializeOwned>(object: DynamicObject) -> T {
+            let object = serde_json::to_value(object).expect("it came as JSON");
+            T::deserialize(object).expect("it can be read")
+        }
+        Some(match kind {
+            "Rollout" => {
+                let record: RolloutRecord = read(object);
+                Self::Rollout(record.decoded.expect("the scenarios' rollouts can be read"))
+            }
+            "ReplicaSet" => Self::Set(read::<SetRecord>(object).set),
+            "Pod" => Self::Pod(read::<PodRecord>(object).pod()?),
+            _ => Self::Service(read::<ServiceRecord>(object).service),
+        })
+    }
+}
 
 /// A recorder, and what was foretold last.
 pub struct Foretold {
@@ -51,6 +78,8 @@ struct Foresight {
     at: Timestamp,
     states: Vec<(SignedDuration, Settled)>,
     timing: Timing,
+    /// Operations that were foretold and are yet to come.
+    operations: usize,
 }
 
 /// Whether what is foretold comes when it was foretold.
@@ -93,9 +122,15 @@ impl Foretold {
     }
 
     /// Lets the present instant end, and compares what happened until then with what was foretold. Nothing is foretold any more.
+    /// An operation that was foretold interrupts nothing.
     pub async fn interrupt(&self) {
         self.clock.sleep(INSTANT).await;
-        let Some(foresight) = self.foretold.lock().unwrap().take() else { return };
+        let Some(mut foresight) = self.foretold.lock().unwrap().take() else { return };
+        if foresight.operations > 0 {
+            foresight.operations -= 1;
+            *self.foretold.lock().unwrap() = Some(foresight);
+            return;
+        }
         let happened = self.happened(&foresight);
         let elapsed = self.clock.now().duration_since(foresight.at);
         let due = foresight.states.iter().filter(|(at, _)| *at + SLACK < elapsed).count();
@@ -108,6 +143,7 @@ impl Foretold {
     /// Waits for the end of what was foretold, and compares all of it.
     pub async fn finish(&self) {
         let Some(foresight) = self.foretold.lock().unwrap().take() else { return };
+        assert_eq!(foresight.operations, 0, "operations were foretold that did not come");
         let last = foresight.states.last().expect("a timeline has an end").0;
         let end = foresight.at + last + SLACK;
         self.clock.sleep(end.duration_since(self.clock.now()).try_into().unwrap_or_default()).await;
@@ -117,33 +153,38 @@ impl Foretold {
         assert_eq!(happened, foresight.settled(), "{}", foresight.compared(&happened, elapsed));
     }
 
-    /// Asks what will happen after an operation.
+    /// Asks what will come of an operation, unless that was foretold.
     pub async fn ask(&self, world: &World, operation: &str) {
-        let name = format!("namespaces/{}/rollouts/web", world.namespace);
-        let Ok(rollout) = world.rollouts().get("web").await else { return };
-        let image = crate::scenarios::current_image(&rollout);
-        let assumptions = v1::PlanAssumptions {
-            pod_start_up: Some(START_UP.try_into().unwrap()),
-            pods_never_ready: image.contains(NEVER_READY),
-            ..Default::default()
-        };
-        self.ask_assuming(
-            world,
-            operation,
-            v1::PlanRolloutRequest { name, assumptions: Some(assumptions), ..Default::default() },
-        )
-        .await;
+        let is_foretold = self.foretold.lock().unwrap().is_some();
+        if !is_foretold && world.rollouts().get_opt("web").await.expect("it is read").is_some() {
+            self.ask_assuming(world, operation, v1::PlanAssumptions::default(), 0).await;
+        }
     }
 
-    /// The same with a request of one's own.
-    pub async fn ask_assuming(&self, world: &World, operation: &str, request: v1::PlanRolloutRequest) {
+    /// The same with more assumptions, and with so many operations to come. Pods start and turn out as they will.
+    pub async fn ask_assuming(
+        &self,
+        world: &World,
+        operation: &str,
+        assumptions: v1::PlanAssumptions,
+        operations: usize,
+    ) {
         let at = self.clock.now();
+        let rollout = world.rollouts().get("web").await.expect("it exists");
+        let assumptions = v1::PlanAssumptions {
+            pod_start_up: Some(START_UP.try_into().unwrap()),
+            pods_never_ready: crate::scenarios::current_image(&rollout).contains(NEVER_READY),
+            ..assumptions
+        };
+        let name = format!("namespaces/{}/rollouts/web", world.namespace);
+        let request = v1::PlanRolloutRequest { name, assumptions: Some(assumptions), ..Default::default() };
         let answer = world.rpc().plan_rollout(request).await.expect("it is foretold").into_inner();
-        assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
+        let is_known = |warning: &v1::Warning| warning.reason == "EVICTIONS_REFUSED";
+        assert!(answer.warnings.iter().all(is_known), "{:?}", answer.warnings);
         assert!(!answer.timeline.is_empty(), "{operation}: nothing is foretold");
         let states = answer.timeline.iter().map(|state| (offset(state), foretold(state))).collect();
         let operation = operation.to_owned();
-        let foresight = Foresight { operation, at, states, timing: Timing::Foretold };
+        let foresight = Foresight { operation, at, states, timing: Timing::Foretold, operations };
         *self.foretold.lock().unwrap() = Some(foresight);
     }
 
@@ -219,7 +260,7 @@ async fn follow(
             };
             version = object.resource_version().expect("objects have versions");
             let id = (kind, object.name_any());
-            let object = is_there.then(|| serde_json::to_value(&object).expect("it came as JSON"));
+            let object = if is_there { Object::read(kind, object) } else { None };
             let entry = (clock.now(), id, object);
             record.lock().unwrap().insert(version.parse().expect("versions are numbers"), entry);
         }
@@ -232,29 +273,20 @@ struct Scene {
     pods: Vec<plan::Pod>,
 }
 
-fn all<T: DeserializeOwned>(objects: &BTreeMap<Id, Value>, kind: &str) -> Vec<T> {
-    let of_kind = objects.iter().filter(|((of, _), _)| *of == kind);
-    of_kind.map(|(_, object)| T::deserialize(object).expect("it can be read")).collect()
-}
-
 impl Scene {
     /// `None` while there is no rollout, or none that stays.
-    fn of(objects: &BTreeMap<Id, Value>) -> Option<Self> {
-        let record: RolloutRecord = all(objects, "Rollout").pop()?;
-        let rollout = record.decoded.expect("the scenarios' rollouts can be read");
-        if rollout.metadata.deletion_timestamp.is_some() {
-            return None;
+    fn of(objects: &BTreeMap<Id, Object>) -> Option<Self> {
+        let (mut sets, mut pods, mut services, mut rollout) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for object in objects.values().cloned() {
+            match object {
+                Object::Rollout(found) => rollout = Some(found),
+                Object::Set(set) => sets.push(set),
+                Object::Pod(pod) => pods.push(pod),
+                Object::Service(service) => services.push(service),
+            }
         }
-        let sets: Vec<SetRecord> = all(objects, "ReplicaSet");
-        let sets: Vec<Arc<ReplicaSet>> = sets
-            .into_iter()
-            .filter(|record| record.set.controller() == rollout.metadata.uid.as_deref())
-            .map(|record| record.set)
-            .collect();
-        let pods: Vec<PodRecord> = all(objects, "Pod");
-        let pods: Vec<plan::Pod> = pods.iter().filter_map(PodRecord::pod).collect();
-        let services: Vec<ServiceRecord> = all(objects, "Service");
-        let services: Vec<Arc<Service>> = services.into_iter().map(|record| record.service).collect();
+        let rollout = rollout.filter(|rollout| rollout.metadata.deletion_timestamp.is_none())?;
+        sets.retain(|set| set.controller() == rollout.metadata.uid.as_deref());
         let named = rollout.spec.strategy().map(Strategy::services).unwrap_or_default();
         let seen = Observed {
             absent_services: named.iter().map(|named| named.name.to_owned()).collect(),

@@ -11,6 +11,7 @@ mod kubernetes;
 #[macro_use]
 mod both;
 
+mod assumed;
 mod blue_green;
 mod continuity;
 mod drive;

@@ -14,8 +14,7 @@ use super::{Rollouts, summary};
 use crate::crd::{Rollout, Strategy};
 use crate::foresight::{self, Assumptions, Copied, End, EndlessPauses, Outcome, State, Timeline};
 use crate::pb::v1;
-use crate::plan::revision;
-use crate::plan::{Question, ReplicaSet};
+use crate::plan::{Attempt, Question, ReplicaSet, Setback, revision};
 use crate::store::Key;
 
 /// How long a pod takes to become ready, where nothing is assumed: small services take seconds.
@@ -23,6 +22,9 @@ const START_UP: SignedDuration = SignedDuration::from_secs(5);
 
 /// The reason of the warning that a timeline goes on where it ends.
 const CUT_OFF: &str = "CUT_OFF";
+
+/// The reason of the warning that evictions are refused now and taken for permitted.
+const EVICTIONS_REFUSED: &str = "EVICTIONS_REFUSED";
 
 /// The reason of the warning that the update was never where it was to be aborted.
 const ABORT_NOT_REACHED: &str = "ABORT_NOT_REACHED";
@@ -49,8 +51,9 @@ impl Rollouts {
             },
         };
         let copied = self.copy(&key, &prospect).await?;
-        let timeline = self.look_ahead(&key, copied, assumptions).await?;
         let mut warnings = prospect.warnings;
+        warnings.extend(refused_evictions(&copied));
+        let timeline = self.look_ahead(&key, copied, assumptions).await?;
         warnings.extend(remarks(&timeline, assumptions));
         let timeline = timeline.states.iter().map(|state| planned(&key, state)).collect();
         Ok(v1::PlanRolloutResponse { timeline, warnings })
@@ -103,6 +106,20 @@ fn abort_at_step(given: Option<i32>, rollout: &Rollout) -> Result<Option<i32>, E
         steps => format!("is {step}; give a step from 0 to {}", steps - 1),
     };
     Err(Error::field("assumptions.abort_at_step", what))
+}
+
+/// Budgets are not foreseen.
+fn refused_evictions(copied: &Copied) -> Option<v1::Warning> {
+    let is_eviction = |setback: &&Setback| matches!(setback.attempt, Attempt::Evict(_));
+    let refused = copied.seen.setbacks.iter().find(is_eviction)?;
+    Some(v1::Warning {
+        reason: EVICTIONS_REFUSED.to_owned(),
+        field: String::new(),
+        description: format!(
+            "pods are not evicted now ({}); the timeline takes it that they soon are",
+            refused.message
+        ),
+    })
 }
 
 /// What the caller ought to know of a timeline.
