@@ -22,8 +22,8 @@ const MOST_PLANS: usize = 10_000;
 /// How many pods are followed at most, each by itself.
 const MOST_PODS: i64 = 10_000;
 
-/// How many states are told at most: hundreds of steps, and an answer of about a megabyte.
-const MOST_STATES: usize = 500;
+/// How many states are told at most: a hundred steps with their pauses, twice over, in an answer that clients take.
+const MOST_STATES: usize = 250;
 
 /// How far is looked ahead at most; nobody waits longer for a pause.
 const HORIZON: SignedDuration = SignedDuration::from_hours(366 * 24);

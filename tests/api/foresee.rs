@@ -96,7 +96,7 @@ async fn each_kind_of_update_is_foretold_and_nothing_is_written(site: Site) {
     let rollout = applied(&site, &mut client).await;
     let before = site.rollouts().get("web").await.unwrap().metadata;
 
-    let mut changed = v1::Rollout { name: rollout.name.clone(), ..Default::default() };
+    let mut changed = v1::Rollout::default();
     let mut spec = rollout.spec.clone().unwrap();
     let changed_template = manifest(&site, "web:2")["spec"]["template"].clone();
     spec.template = Some(crate::world::structure(&changed_template));

@@ -65,12 +65,13 @@ impl Rollouts {
         Ok(Prospect { rollout, services, warnings: rehearsed.warnings })
     }
 
-    async fn with_resource(&self, key: &Key, rollout: v1::Rollout) -> Result<Subject, Error> {
+    async fn with_resource(&self, key: &Key, mut rollout: v1::Rollout) -> Result<Subject, Error> {
         check_name(key, &rollout.name, "rollout.name")?;
         if self.context.cluster.get(target(key)).await?.is_none() {
             let object = self.new_object(key, rollout)?;
             return self.create_object(key, &object, Mode::DryRun).await;
         }
+        rollout.name = ROLLOUT.named(&key.namespace, &key.name).name;
         let mutation = rehearsal(key, &rollout.etag);
         let done = self.context.mutate(&mutation, |subject| update::update(subject, &rollout, &[])).await?;
         Ok(done.after)
