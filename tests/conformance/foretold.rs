@@ -16,7 +16,7 @@ use kube::{Client, ResourceExt};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{Rollout, Strategy};
 use rolloutd::pb::v1;
-use rolloutd::plan::{self, Observed, Plan, ReplicaSet, Service, SetStatus, restart};
+use rolloutd::plan::{self, Observed, Plan, ReplicaSet, Service, SetStatus, restart, revision};
 use rolloutd::store::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -339,7 +339,10 @@ impl Scene {
             sets: sorted(sets),
             share: self.share(),
             step: status.current_step_index,
-            state: status.phase.as_ref().map(|phase| phase.as_str().to_owned()).unwrap_or_default(),
+            state: match &status.phase {
+                Some(phase) if revision::is_seen(&self.seen) => phase.as_str().to_owned(),
+                _ => "Progressing".to_owned(),
+            },
             services: sorted(services),
             waits: waits.collect(),
         }

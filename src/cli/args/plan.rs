@@ -24,11 +24,11 @@ pub(in crate::cli) struct PlanArgs {
     /// Plan as `apply --force` would write, over fields that another manager owns
     #[arg(long, conflicts_with = "name")]
     pub(in crate::cli) force: bool,
-    #[command(flatten)]
-    pub(in crate::cli) assumed: Assumed,
     /// How to print it [default: as a table]
     #[arg(short, long, value_enum, value_name = "FORM")]
     pub(in crate::cli) output: Option<Data>,
+    #[command(flatten)]
+    pub(in crate::cli) assumed: Assumed,
 }
 
 /// What is taken for granted.
