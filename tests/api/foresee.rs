@@ -44,8 +44,10 @@ async fn foretold(
     client.plan_rollout(request).await.unwrap().into_inner()
 }
 
-/// State, step, and the available pods of each ReplicaSet by its role, of each state.
-fn told(answer: &v1::PlanRolloutResponse) -> Vec<(State, Option<i32>, Vec<(Role, i32)>)> {
+/// State, step, and the available pods of each ReplicaSet by its role.
+type Told = (State, Option<i32>, Vec<(Role, i32)>);
+
+fn told(answer: &v1::PlanRolloutResponse) -> Vec<Told> {
     let sets = |state: &v1::PlannedState| {
         let sets = state.replica_sets.iter().map(|set| (set.role(), set.available_replicas));
         sets.collect::<Vec<_>>()

@@ -182,7 +182,10 @@ impl Foretold {
         let is_known = |warning: &v1::Warning| warning.reason == "EVICTIONS_REFUSED";
         assert!(answer.warnings.iter().all(is_known), "{:?}", answer.warnings);
         assert!(!answer.timeline.is_empty(), "{operation}: nothing is foretold");
-        let states = answer.timeline.iter().map(|state| (offset(state), foretold(state))).collect();
+        let states = answer.timeline.iter().map(|state| (offset(state), foretold(state)));
+        let mut states: Vec<_> = states.collect();
+        // Some differ in what is not compared.
+        states.dedup_by(|later, earlier| later.1 == earlier.1);
         let operation = operation.to_owned();
         let foresight = Foresight { operation, at, states, timing: Timing::Foretold, operations };
         *self.foretold.lock().unwrap() = Some(foresight);
@@ -222,11 +225,8 @@ impl Foretold {
 }
 
 impl Foresight {
-    /// The states, those that look the same once.
     fn settled(&self) -> Vec<Settled> {
-        let mut states: Vec<Settled> = self.states.iter().map(|(_, settled)| settled.clone()).collect();
-        states.dedup();
-        states
+        self.states.iter().map(|(_, settled)| settled.clone()).collect()
     }
 
     fn compared(&self, happened: &[Settled], elapsed: SignedDuration) -> String {
