@@ -348,10 +348,16 @@ impl Scene {
         }
     }
 
+    /// The hash of the version that the spec asks for; empty while it has no ReplicaSet.
+    fn newest(&self) -> &str {
+        let image = crate::scenarios::current_image(&self.seen.rollout);
+        let set = self.seen.sets.iter().find(|set| image_of(set) == image);
+        set.map(|set| set.hash()).unwrap_or_default()
+    }
+
     /// The share of the newest version in percent: of available pods, or of blue-green's active Service.
     fn share(&self) -> i32 {
-        let status = self.seen.rollout.status();
-        let newest = status.current_pod_hash();
+        let newest = self.newest();
         if let Ok(Strategy::BlueGreen(strategy)) = self.seen.rollout.spec.strategy() {
             let active = self.seen.service(&strategy.active_service).map(Service::hash).unwrap_or_default();
             return if !newest.is_empty() && active == newest { 100 } else { 0 };
