@@ -4,7 +4,7 @@
 //! `tests/architecture.rs` keeps it so. See ARCHITECTURE.md for the why.
 //!
 //! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`pod_template`]: values
-//! - L1 [`validate`], [`manifest`], [`plan`]: decisions; pure
+//! - L1 [`validate`], [`manifest`], [`plan`], [`foresight`]: decisions; pure
 //! - L2 [`telemetry`]
 //! - L3 [`store`], [`lease`]: what is known of the cluster
 //! - L4 [`worker`], [`api`], [`http`]: what writes, what answers; they meet in objects only
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod crd;
 pub mod dev;
+pub mod foresight;
 pub mod hash;
 pub mod http;
 pub mod lease;

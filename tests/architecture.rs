@@ -23,11 +23,12 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("validate", over(L0, &[])),
         ("manifest", over(L0, &["validate"])),
         ("plan", over(L0, &["validate"])),
+        ("foresight", over(L0, &["validate", "plan"])),
         ("telemetry", over(L0, &[])),
         ("store", l3(&[])),
         ("lease", l3(&[])),
         ("worker", l3(&["store", "lease"])),
-        ("api", l3(&["store", "lease", "manifest"])),
+        ("api", l3(&["store", "lease", "manifest", "foresight"])),
         ("http", over(&["telemetry", "pb", "clock"], &[])),
         ("serve", l3(&["store", "lease", "worker", "api", "http"])),
         ("apiserver", over(&["clock", "pod_template", "hash"], &[])),
@@ -52,7 +53,7 @@ const IMPURE: &[&str] = &[
     "kube::Client",
     "kube::Api",
 ];
-const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "manifest", "plan"];
+const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "manifest", "plan", "foresight"];
 
 struct Uses {
     paths: BTreeSet<String>,

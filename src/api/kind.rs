@@ -1,7 +1,7 @@
 //! How errors name objects of the kinds that are read and written.
 
 use super::error::Resource;
-pub(super) use crate::manifest::kind::{Kind, NAMESPACE, ROLLOUT, Scope};
+pub(super) use crate::manifest::kind::{Kind, NAMESPACE, ROLLOUT, SERVICE, Scope};
 
 /// apps ControllerRevision.
 pub(super) const CONTROLLER_REVISION: Kind = Kind {
@@ -11,6 +11,16 @@ pub(super) const CONTROLLER_REVISION: Kind = Kind {
     plural: "controllerrevisions",
     scope: Scope::Namespaced,
     resource_type: "apps/v1/ControllerRevision",
+};
+
+/// apps ReplicaSet.
+pub(super) const REPLICA_SET: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ReplicaSet",
+    plural: "replicasets",
+    scope: Scope::Namespaced,
+    resource_type: "apps/v1/ReplicaSet",
 };
 
 impl Kind {

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::status::Reason;
-use crate::pb::v1::{PlanRolloutRequest, SetRolloutMetadataRequest};
+use crate::pb::v1::SetRolloutMetadataRequest;
 
 /// The version that says so.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,8 +26,4 @@ pub(super) trait NotYet {
 
 impl NotYet for SetRolloutMetadataRequest {
     const METHOD: &'static str = "SetRolloutMetadata";
-}
-
-impl NotYet for PlanRolloutRequest {
-    const METHOD: &'static str = "PlanRollout";
 }

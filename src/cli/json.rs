@@ -27,7 +27,8 @@ macro_rules! named {
 }
 
 named! {
-    Activity ApplyManifestResponse DiffRevisionsResponse ExplainRolloutResponse GetServerInfoResponse Revision Rollout RolloutTree
+    Activity ApplyManifestResponse DiffRevisionsResponse ExplainRolloutResponse GetServerInfoResponse PlanRolloutResponse Revision
+    Rollout RolloutTree
 }
 
 static POOL: LazyLock<DescriptorPool> =

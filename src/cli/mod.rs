@@ -17,6 +17,7 @@ mod name;
 mod output;
 pub mod style;
 mod table;
+mod timeline;
 pub mod tree;
 mod verb;
 mod words;

@@ -24,7 +24,7 @@ pub(super) enum Namespaces {
 }
 
 /// A table's lines, titles first. What is empty is a dash, what breaks lines is one.
-fn lines(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+pub(super) fn lines(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(titles);
     for row in rows {

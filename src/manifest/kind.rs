@@ -40,6 +40,9 @@ pub const ROLLOUT: Kind = argo("Rollout", "rollouts", Scope::Namespaced, "rollou
 /// core Namespace.
 pub const NAMESPACE: Kind = core("Namespace", "namespaces", Scope::Cluster, "v1/Namespace");
 
+/// core Service.
+pub const SERVICE: Kind = core("Service", "services", Scope::Namespaced, "v1/Service");
+
 /// All of them: what ApplyManifest takes.
 pub const KINDS: [Kind; 7] = [
     ROLLOUT,
@@ -52,7 +55,7 @@ pub const KINDS: [Kind; 7] = [
         "rolloutd.dev/ClusterAnalysisTemplate",
     ),
     argo("Experiment", "experiments", Scope::Namespaced, "rolloutd.dev/Experiment"),
-    core("Service", "services", Scope::Namespaced, "v1/Service"),
+    SERVICE,
     NAMESPACE,
 ];
 

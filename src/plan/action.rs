@@ -5,12 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::blocker::Blocker;
 use super::duration::Ended;
 use super::event::Event;
+use super::observed::Attempt;
+
+/// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
+/// other, and one write for all of them is enough.
+pub const COMPANY: SignedDuration = SignedDuration::from_millis(500);
+
+/// The least time until a plan is made again because time has passed: whatever a plan says, nobody who carries it out spins.
+pub const LEAST_PAUSE: SignedDuration = SignedDuration::from_millis(100);
 
 /// All that is to be done about a rollout now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +41,28 @@ pub struct Plan {
     pub question: Option<Question>,
     /// When time alone will change the plan.
     pub wake_at: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Whether the plan asks for what was attempted: a refusal of what nobody wants any more is forgotten.
+    #[must_use]
+    pub fn wants(&self, attempt: &Attempt) -> bool {
+        let creates = self.sets.iter().any(|action| matches!(action, SetAction::Create { .. }));
+        let writes_rollout = self.rollout.object.is_some() || self.rollout.status.is_some();
+        match attempt {
+            Attempt::Create(_) | Attempt::Change(_) | Attempt::Delete(_) => {
+                self.sets.iter().any(|action| action.attempt() == *attempt)
+            }
+            Attempt::Service(name) => self.services.iter().any(|action| action.name == *name),
+            Attempt::Evict(set) => self.evictions.pods.iter().any(|eviction| eviction.set == *set),
+            Attempt::LookForService(name) => {
+                matches!(&self.question, Some(Question::Services(names)) if names.contains(name))
+            }
+            Attempt::AskForDefaults => self.question == Some(Question::DefaultedTemplate),
+            Attempt::Collide(_) => creates || writes_rollout,
+            Attempt::Rollout => writes_rollout,
+        }
+    }
 }
 
 /// The versions of the objects that a plan was made from.
@@ -136,6 +166,16 @@ impl SetAction {
             Self::Adopt { patch, .. } => patch.pointer("/spec/replicas").is_some(),
             Self::Patch { write, .. } => write.patch.pointer("/spec/replicas").is_some(),
             Self::Delete { .. } => false,
+        }
+    }
+
+    /// What it attempts.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Self::Create { name, .. } => Attempt::Create(name.clone()),
+            Self::Adopt { name, .. } | Self::Patch { name, .. } => Attempt::Change(name.clone()),
+            Self::Delete { name, .. } => Attempt::Delete(name.clone()),
         }
     }
 

@@ -34,8 +34,8 @@ pub mod unsupported;
 use jiff::Timestamp;
 
 pub use action::{
-    Basis, Eviction, Evictions, Plan, Question, RolloutPart, ServiceAction, SetAction, Urgency, Version,
-    Write,
+    Basis, COMPANY, Eviction, Evictions, LEAST_PAUSE, Plan, Question, RolloutPart, ServiceAction, SetAction,
+    Urgency, Version, Write,
 };
 pub use blocker::{Blocker, BlockerReason, Object};
 pub use duration::Ended;

@@ -185,8 +185,10 @@ pub struct PodRecord {
     pub terminating: bool,
     /// The node it runs on; empty before it is scheduled.
     pub node: String,
-    /// status.phase.
+    /// status.phase, or the reason that stands for it.
     pub phase: String,
+    /// Whether status.phase is Succeeded or Failed.
+    ended: bool,
     /// Condition Ready, where it is there.
     pub ready: Option<PodReady>,
     /// Why no node takes it (the message of condition PodScheduled), where none does.
@@ -301,6 +303,7 @@ impl<'de> Deserialize<'de> for PodRecord {
             created: metadata.creation_timestamp.unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
             node: spec.node_name,
+            ended: matches!(&*status.phase, "Succeeded" | "Failed"),
             phase: if status.reason.is_empty() { status.phase } else { status.reason },
             ready: ready.map(|condition| PodReady {
                 is_ready: condition.status == "True",
@@ -321,6 +324,12 @@ fn controller(owners: &[Value]) -> Option<String> {
 }
 
 impl PodRecord {
+    /// Whether its containers have ended for good, so that its ReplicaSet does not count it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// What plans read of a pod of a ReplicaSet; `None` for an orphan.
     #[must_use]
     pub fn pod(&self) -> Option<Pod> {

@@ -131,7 +131,12 @@ impl Store {
     #[must_use]
     pub fn observe(&self, key: &Key) -> Option<Observed> {
         let record = self.rollouts.get(key)?;
-        let rollout = Arc::clone(record.decoded.as_ref().ok()?);
+        self.observe_around(key, Arc::clone(record.decoded.as_ref().ok()?))
+    }
+
+    /// The same around a rollout as somebody else has it: as it was read afresh, or as it would be. `None` when it has no identity.
+    #[must_use]
+    pub fn observe_around(&self, key: &Key, rollout: Arc<Rollout>) -> Option<Observed> {
         let uid = rollout.metadata.uid.as_deref()?;
         let sets: Vec<_> =
             self.sets.controlled_by(uid).iter().map(|record| Arc::clone(&record.set)).collect();
@@ -161,6 +166,16 @@ impl Store {
     pub fn observe_with_pods(&self, key: &Key) -> Option<Observed> {
         let seen = self.observe(key)?;
         Some(Observed { pods: self.pods_of(&seen.sets), ..seen })
+    }
+
+    /// The pods of ReplicaSets that have not ended.
+    #[must_use]
+    pub fn lasting_pods<'a>(
+        &self,
+        sets: impl IntoIterator<Item = &'a Arc<plan::ReplicaSet>>,
+    ) -> Vec<plan::Pod> {
+        let pods = sets.into_iter().flat_map(|set| self.pods.controlled_by(&set.uid));
+        pods.filter(|record| !record.has_ended()).filter_map(|record| record.pod()).collect()
     }
 
     fn pods_of(&self, sets: &[Arc<plan::ReplicaSet>]) -> Vec<plan::Pod> {

@@ -23,17 +23,11 @@ use super::rollout::RolloutJob;
 use super::traffic::ServicesJob;
 use crate::clock::Clock;
 use crate::plan::{
-    self, Attempt, Basis, Event, Evictions, Observed, Plan, Question, SetAction, Urgency, event, restart,
+    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Observed, Plan, Question, Urgency, event,
+    restart,
 };
 use crate::store::{Changed, DryRun, Key, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
-
-/// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
-/// other, and one write for all of them is enough.
-const COMPANY: Duration = Duration::from_millis(500);
-
-/// The least time until a plan is made again because time has passed: whatever a plan says, the planner never spins.
-const LEAST_PAUSE: jiff::SignedDuration = jiff::SignedDuration::from_millis(100);
 
 /// How long a rollout rests whose plan could not be made at all.
 const REST: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
@@ -259,7 +253,7 @@ impl Planner {
             true => self.shared.rollouts.take_back(key),
             false => {
                 let wait = match (&plan.rollout.object, plan.rollout.urgency) {
-                    (None, Urgency::Soon) => self.shared.clock.in_real_time(COMPANY),
+                    (None, Urgency::Soon) => self.shared.clock.in_real_time(COMPANY.unsigned_abs()),
                     _ => Duration::ZERO,
                 };
                 let job = RolloutJob { about, part: plan.rollout, version: plan.basis.rollout, sets_done };
@@ -329,31 +323,7 @@ impl Planner {
 
     /// Forgets refusals of writes that the plan does not want any more; what is said of them is then unsaid.
     fn drop_setbacks(&self, key: &Key, plan: &Plan) {
-        let creates = plan.sets.iter().any(|action| matches!(action, SetAction::Create { .. }));
-        let writes_rollout = plan.rollout.object.is_some() || plan.rollout.status.is_some();
-        let wanted = |attempt: &Attempt| match attempt {
-            Attempt::Create(name) => plan
-                .sets
-                .iter()
-                .any(|action| matches!(action, SetAction::Create { name: of, .. } if of == name)),
-            Attempt::Change(name) => {
-                let changes = |action: &SetAction| matches!(action, SetAction::Patch { name: of, .. } | SetAction::Adopt { name: of, .. } if of == name);
-                plan.sets.iter().any(changes)
-            }
-            Attempt::Delete(name) => plan
-                .sets
-                .iter()
-                .any(|action| matches!(action, SetAction::Delete { name: of, .. } if of == name)),
-            Attempt::Service(name) => plan.services.iter().any(|action| action.name == *name),
-            Attempt::Evict(set) => plan.evictions.pods.iter().any(|eviction| eviction.set == *set),
-            Attempt::LookForService(name) => {
-                matches!(&plan.question, Some(Question::Services(names)) if names.contains(name))
-            }
-            Attempt::AskForDefaults => plan.question == Some(Question::DefaultedTemplate),
-            Attempt::Collide(_) => creates || writes_rollout,
-            Attempt::Rollout => writes_rollout,
-        };
-        if self.shared.store.memory.keep_setbacks(key, wanted) {
+        if self.shared.store.memory.keep_setbacks(key, |attempt| plan.wants(attempt)) {
             self.shared.wake(key);
         }
     }

@@ -62,7 +62,7 @@ impl Worker {
             {
                 continue;
             }
-            let attempt = attempt(action);
+            let attempt = action.attempt();
             if self.shared.store.memory.next_try(&self.key, &attempt, self.shared.clock.now()).is_some() {
                 continue;
             }
@@ -144,13 +144,5 @@ impl Worker {
             "AlreadyExists",
             "the name is taken",
         );
-    }
-}
-
-fn attempt(action: &SetAction) -> Attempt {
-    match action {
-        SetAction::Create { name, .. } => Attempt::Create(name.clone()),
-        SetAction::Adopt { name, .. } | SetAction::Patch { name, .. } => Attempt::Change(name.clone()),
-        SetAction::Delete { name, .. } => Attempt::Delete(name.clone()),
     }
 }

@@ -23,6 +23,7 @@ mod delete;
 mod denied;
 mod durable;
 mod expect;
+mod foresee;
 mod garbage;
 mod interference;
 mod kubectl;

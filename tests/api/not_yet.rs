@@ -27,6 +27,5 @@ async fn methods_without_an_implementation_say_so() {
     }
     check! {
         set_rollout_metadata SetRolloutMetadataRequest { name } "SetRolloutMetadata",
-        plan_rollout PlanRolloutRequest { name } "PlanRollout",
     }
 }

@@ -1,5 +1,6 @@
 //! The README's commands, run as they stand there; only the address is that of this test's server.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,17 +17,22 @@ fn block(mark: &str) -> String {
 }
 
 fn run(dev: &Dev, block: &str) {
-    let script = format!("set -eux\n{}\n", block.replace("127.0.0.1:50051", &dev.grpc));
     let folder = dev.kubeconfig.parent().expect("a folder");
+    let script = block.replace("127.0.0.1:50051", &dev.grpc);
     succeeds(
-        Command::new("bash")
-            .args(["-c", &script])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .env("PATH", path_with_programs())
+        bash(&script)
             .env("ROLLOUTD_SERVER", &dev.grpc)
             .env("KUBECONFIG", &dev.kubeconfig)
             .env("HOME", folder),
     );
+}
+
+/// Runs lines in the repository's folder, with the built programs at hand.
+fn bash(lines: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("set -eux\n{lines}\n")]);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).env("PATH", path_with_programs());
+    command
 }
 
 #[test]
@@ -43,4 +49,16 @@ fn every_command_works_as_pasted() {
     if has_kubectl() {
         run(&dev, &block("kubectl"));
     }
+}
+
+#[test]
+fn a_pipeline_plans_a_file_with_a_cluster_of_its_own() {
+    // A port that was free a moment ago.
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let block = block("pipeline");
+    let dev = "rolloutd dev &";
+    assert!(block.contains(dev), "{block}");
+    let script = block.replace(dev, &format!("rolloutd dev --listen {address} --http 127.0.0.1:0 &"));
+    let folder = tempfile::tempdir().expect("a folder");
+    succeeds(bash(&script).env("ROLLOUTD_SERVER", address.to_string()).env("HOME", folder.path()));
 }

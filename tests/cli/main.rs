@@ -8,6 +8,7 @@ mod history;
 mod lint;
 mod manifests;
 mod mutations;
+mod plan;
 mod program;
 mod reads;
 mod server;

@@ -39,12 +39,27 @@ macro_rules! call {
 }
 
 impl Drive<'_> {
+    /// Compares what was foretold after the last operation with what came of it until now, where anything was.
+    pub async fn interrupt(&self) {
+        if let Some(foretold) = &self.world.foretold {
+            foretold.interrupt().await;
+        }
+    }
+
+    /// Has foretold what comes of an operation, where that is to be compared.
+    async fn foretell(&self, operation: &str) {
+        if let Some(foretold) = &self.world.foretold {
+            foretold.ask(self.world, operation).await;
+        }
+    }
+
     /// The rollout's name in the API.
     pub fn name(&self) -> String {
         format!("namespaces/{}/rollouts/web", self.world.namespace)
     }
 
     pub async fn create(&self, manifest: Value) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => {
                 let rollout = serde_json::from_value(manifest).expect("a rollout");
@@ -62,10 +77,12 @@ impl Drive<'_> {
                 assert_eq!(applied.objects.len(), 1);
             }
         }
+        self.foretell("create").await;
     }
 
     /// Creates Services that select the rollout's pods.
     pub async fn create_services(&self, names: &[&str]) {
+        self.interrupt().await;
         let manifests = names.iter().map(|name| {
             json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
                 "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } })
@@ -89,6 +106,7 @@ impl Drive<'_> {
                 self.world.rpc().apply_manifest(request).await.expect("they are applied");
             }
         }
+        self.foretell("create_services").await;
     }
 
     pub fn services(&self) -> Api<Service> {
@@ -125,6 +143,7 @@ impl Drive<'_> {
 
     /// Deletes it, and waits until it is gone with everything below it.
     pub async fn delete(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => {
                 let deleted = self.world.rollouts().delete("web", &DeleteParams::foreground()).await;
@@ -144,6 +163,7 @@ impl Drive<'_> {
     }
 
     pub async fn set_image(&self, version: &str) {
+        self.interrupt().await;
         let (container, image) = ("web".to_owned(), image(version));
         match self.driver {
             Driver::Patches => {
@@ -155,56 +175,69 @@ impl Drive<'_> {
                 call!(self.set_rollout_image(SetRolloutImageRequest { images: images }));
             }
         }
+        self.foretell("set_image").await;
     }
 
     pub async fn scale(&self, replicas: i32) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.spec(json!({ "replicas": replicas })).await,
             Driver::Rpcs => {
                 call!(self.scale_rollout(ScaleRolloutRequest { replicas: Some(replicas) }));
             }
         }
+        self.foretell("scale").await;
     }
 
     pub async fn pause(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.spec(json!({ "paused": true })).await,
             Driver::Rpcs => {
                 call!(self.pause_rollout(PauseRolloutRequest {}));
             }
         }
+        self.foretell("pause").await;
     }
 
     pub async fn resume(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.spec(json!({ "paused": false })).await,
             Driver::Rpcs => {
                 call!(self.resume_rollout(ResumeRolloutRequest {}));
             }
         }
+        self.foretell("resume").await;
     }
 
     pub async fn abort(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.status(json!({ "abort": true })).await,
             Driver::Rpcs => {
                 call!(self.abort_rollout(AbortRolloutRequest {}));
             }
         }
+        self.foretell("abort").await;
     }
 
     pub async fn retry(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.status(json!({ "abort": false })).await,
             Driver::Rpcs => {
                 call!(self.retry_rollout(RetryRolloutRequest {}));
             }
         }
+        self.foretell("retry").await;
     }
 
     pub async fn promote(&self) {
+        self.interrupt().await;
         if self.driver == Driver::Rpcs {
-            return self.promote_by_rpc(Target::Next(())).await;
+            self.promote_by_rpc(Target::Next(())).await;
+            return self.foretell("promote").await;
         }
         let rollout = self.world.rollouts().get("web").await.expect("it exists");
         let status = rollout.status();
@@ -216,16 +249,20 @@ impl Drive<'_> {
         } else if let Some(step) = status.current_step_index {
             self.status(json!({ "pauseConditions": null, "currentStepIndex": step + 1 })).await;
         }
+        self.foretell("promote").await;
     }
 
     pub async fn promote_full(&self) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.status(json!({ "promoteFull": true })).await,
             Driver::Rpcs => self.promote_by_rpc(Target::Full(())).await,
         }
+        self.foretell("promote_full").await;
     }
 
     pub async fn promote_to(&self, step: i32) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => {
                 let patch =
@@ -234,6 +271,7 @@ impl Drive<'_> {
             }
             Driver::Rpcs => self.promote_by_rpc(Target::ToStepIndex(step)).await,
         }
+        self.foretell("promote_to").await;
     }
 
     async fn promote_by_rpc(&self, target: Target) {
@@ -253,6 +291,7 @@ impl Drive<'_> {
 
     /// Puts the pod template of an earlier revision back.
     pub async fn undo(&self, revision: i64) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.undo_by_patch(revision).await,
             Driver::Rpcs => {
@@ -263,6 +302,7 @@ impl Drive<'_> {
                 );
             }
         }
+        self.foretell("undo").await;
     }
 
     async fn undo_by_patch(&self, revision: i64) {
@@ -280,7 +320,9 @@ impl Drive<'_> {
 
     /// Changes the strategy.
     pub async fn canary(&self, canary: Value) {
+        self.interrupt().await;
         self.spec(json!({ "strategy": { "canary": canary } })).await;
+        self.foretell("canary").await;
     }
 
     /// The ReplicaSets there are, by name.
@@ -291,6 +333,7 @@ impl Drive<'_> {
 
     /// Asks for a restart of pods that were created before a time.
     pub async fn restart(&self, at: Timestamp) {
+        self.interrupt().await;
         match self.driver {
             Driver::Patches => self.spec(json!({ "restartAt": rolloutd::crd::Time::from(at) })).await,
             Driver::Rpcs => {
@@ -298,6 +341,7 @@ impl Drive<'_> {
                 call!(self.restart_rollout(RestartRolloutRequest { restart_time: Some(restart_time) }));
             }
         }
+        self.foretell("restart").await;
     }
 
     /// What the rollout waits for, in the words of the API.
@@ -309,10 +353,12 @@ impl Drive<'_> {
 
     /// Replaces the strategy whole.
     pub async fn strategy(&self, strategy: Value) {
+        self.interrupt().await;
         let patch =
             serde_json::from_value(json!([{ "op": "replace", "path": "/spec/strategy", "value": strategy }]));
         let patch: Patch<Value> = Patch::Json(patch.expect("a JSON patch"));
         self.world.rollouts().patch("web", &PatchParams::default(), &patch).await.expect("it is patched");
+        self.foretell("strategy").await;
     }
 
     async fn spec(&self, spec: Value) {

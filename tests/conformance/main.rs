@@ -13,11 +13,13 @@ mod properties;
 #[macro_use]
 mod both;
 
+mod assumed;
 mod blue_green;
 mod continuity;
 mod drive;
 mod explain;
 mod forbidden;
+mod foretold;
 mod frugality;
 mod gate;
 mod history;

@@ -31,7 +31,7 @@ pub fn in_virtual_time(test: impl AsyncFnOnce()) {
 pub fn embedded(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     for (driver, replicas) in runs() {
         in_virtual_time(async || {
-            let world = World::embedded().await;
+            let world = World::embedded().await.foretelling().await;
             scenario(&Drive { world: &world, driver }, replicas).await;
             world.finish().await;
         });
@@ -311,6 +311,7 @@ async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
     use kube::api::{DeleteParams, ListParams};
     for params in [DeleteParams::background(), DeleteParams::foreground()] {
         deployed(drive, replicas, endless()).await;
+        drive.interrupt().await;
         drive.world.rollouts().delete("web", &params).await.unwrap();
         let sets: Api<ReplicaSet> = Api::namespaced(drive.world.client.clone(), &drive.world.namespace);
         let pods: Api<Pod> = Api::namespaced(drive.world.client.clone(), &drive.world.namespace);

@@ -41,6 +41,7 @@ fn orphan(name: &str, image: &str) -> ReplicaSet {
 }
 
 async fn an_orphan_with_the_same_template_is_adopted(world: World) {
+    let world = world.foretelling().await;
     let drive = Drive { world: &world, driver: Driver::Patches };
     let sets: Api<ReplicaSet> = Api::namespaced(world.client.clone(), &world.namespace);
     sets.create(&PostParams::default(), &orphan("web-left-behind", &image("v1")))
@@ -78,6 +79,7 @@ async fn a_set_of_others_with_our_name_is_left_alone(world: World) {
 }
 
 async fn a_hash_label_that_somebody_took_is_put_back(world: World) {
+    let world = world.foretelling().await;
     let drive = Drive { world: &world, driver: Driver::Patches };
     drive.create(manifest(3, json!({}))).await;
     healthy(&drive).await;
@@ -100,6 +102,7 @@ async fn set_versions(drive: &Drive<'_>) -> Vec<Option<String>> {
 }
 
 async fn a_rollout_with_an_unsupported_field_is_left_alone_and_says_why(world: World) {
+    let world = world.foretelling().await;
     let drive = Drive { world: &world, driver: Driver::Patches };
     drive.create(manifest(3, json!({ "steps": [{ "setWeight": 50 }, { "pause": {} }] }))).await;
     let before = healthy(&drive).await;

@@ -22,9 +22,16 @@ use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::foretold::Foretold;
 use crate::gate::Gate;
 use crate::history::History;
 use crate::kubernetes::{self, Kubernetes};
+
+/// How long pods take to start here.
+pub const START_UP: Duration = Duration::from_millis(50);
+
+/// What the images of pods contain that never become ready.
+pub const NEVER_READY: &str = ":never";
 
 /// How long anything may take to come about, in the clock of the cluster that runs: generous, since machines are shared.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -33,6 +40,8 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub history: History,
+    /// What is foretold and then compared, where it is.
+    pub foretold: Option<Foretold>,
     connect: Kube,
     clock: Clock,
     member: Option<Member>,
@@ -134,7 +143,7 @@ fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config
         outcome,
     };
     let behaviour = Behaviour {
-        start_up: Duration::from_millis(50),
+        start_up: START_UP,
         termination: Duration::from_millis(20),
         rules: vec![
             rule("never", Outcome::NeverReady),
@@ -217,12 +226,32 @@ impl World {
             serde_json::from_value(json!({ "metadata": { "generateName": "conformance-" } })).unwrap();
         let namespace = namespaces.create(&PostParams::default(), &namespace).await.unwrap().name_any();
         let history = History::follow(&client, &namespace).await;
-        Self { client, namespace, history, connect, clock, member: None, embedded: None, _own: None }
+        Self {
+            client,
+            namespace,
+            history,
+            foretold: None,
+            connect,
+            clock,
+            member: None,
+            embedded: None,
+            _own: None,
+        }
     }
 
     /// With a control plane that leads unasked.
     pub fn led(mut self) -> Self {
         self.member = Some(self.member(Election::Undisputed));
+        self
+    }
+
+    /// In which PlanRollout is asked after each operation of a [`crate::drive::Drive`], and compared with what happens; on the embedded
+    /// cluster, whose clock stands still meanwhile.
+    pub async fn foretelling(mut self) -> Self {
+        if self.embedded.is_some() {
+            let foretold = Foretold::follow(&self.client, &self.namespace, self.clock.clone()).await;
+            self.foretold = Some(foretold);
+        }
         self
     }
 
@@ -275,6 +304,9 @@ impl World {
 
     /// Stops, and checks the properties of everything that was written.
     pub async fn finish(self) {
+        if let Some(foretold) = &self.foretold {
+            foretold.finish().await;
+        }
         if let Some(member) = self.member {
             member.stop().await;
         }

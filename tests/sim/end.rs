@@ -102,9 +102,9 @@ fn waits_for_somebody(rollout: &Rollout, blocker: &v1::Blocker) -> Option<Reason
     let image = rollout.spec.template.as_ref()?.pointer("/spec/containers/0/image")?.as_str()?;
     let reason = blocker.reason();
     let is_somebodys = match reason {
-        Reason::PausedBySpec | Reason::Aborted | Reason::InvalidSpec => true,
+        Reason::PausedBySpec | Reason::Aborted | Reason::InvalidSpec | Reason::ServiceMissing => true,
         Reason::PauseStep | Reason::BlueGreenPause => blocker.next_time.is_none(),
-        Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
+        Reason::PodFailing | Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
             let condition = rollout.status().condition(&ConditionType::Progressing);
             !image.contains(":good-")
                 && condition.is_some_and(|condition| condition.reason == "ProgressDeadlineExceeded")
@@ -120,11 +120,14 @@ async fn attend_to(actor: &mut Actor<'_>, reason: Reason, program: &Program) -> 
         Reason::PausedBySpec => actor.spec(json!({ "paused": false })).await,
         Reason::PauseStep | Reason::BlueGreenPause => actor.promote().await,
         Reason::Aborted => actor.status(json!({ "abort": false })).await,
-        Reason::InvalidSpec => {
+        Reason::ServiceMissing => {
             actor.create_services().await;
+            Ok(())
+        }
+        Reason::InvalidSpec => {
             actor.spec(json!({ "minReadySeconds": program.shape.min_ready_seconds })).await
         }
-        Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
+        Reason::PodFailing | Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
             actor.set_image(&Fortune::Good.image(100)).await
         }
         _ => bail!("nobody waits for {reason:?}"),

@@ -31,7 +31,7 @@ use crate::manifest::{Item, form};
 use crate::pb::v1;
 use crate::store::Key;
 use decide::{Proposal, Step, decide};
-use owner::Ownership;
+pub(super) use owner::Ownership;
 use report::{concerns, foresee, newest, not_the_users, placed, show};
 use v1::applied_object::Outcome;
 
@@ -60,6 +60,29 @@ impl Context {
         let ownership = if request.force { Ownership::Take } else { Ownership::Respect };
         Applying { context: self, call, ownership }.apply(request).await
     }
+
+    /// The objects of a manifest as they would be stored, by a dry run of all.
+    pub(super) async fn rehearsed(
+        &self,
+        manifest: &str,
+        namespace: &str,
+        ownership: Ownership,
+    ) -> Result<Rehearsed, Error> {
+        let items = read::items(manifest, namespace)?;
+        let applying = Applying { context: self, call: &Call::default(), ownership };
+        let (rehearsals, warnings) = applying.rehearse_all(&items, |_, _| {}).await?;
+        let objects = rehearsals.into_iter().map(|rehearsal| rehearsal.applied.1);
+        Ok(Rehearsed { objects: items.into_iter().zip(objects).collect(), warnings })
+    }
+}
+
+/// What would become of a manifest.
+#[derive(Default)]
+pub(super) struct Rehearsed {
+    /// Its objects as they would be stored.
+    pub objects: Vec<(Item, Value)>,
+    /// What the caller ought to know.
+    pub warnings: Vec<v1::Warning>,
 }
 
 /// One request as it is carried out.
@@ -76,23 +99,12 @@ impl Applying<'_> {
             parent => name::namespace(parent, "parent")?,
         };
         let items = read::items(&request.manifest, &namespace)?;
-        let mut warnings = self.check_forms(&items)?;
-        let to_come = self.check_namespaces(&items).await?;
-
-        let mut rehearsals = Vec::new();
-        for item in &items {
-            // What lives in a namespace that is not there yet cannot be rehearsed on the server.
-            let can_send = !to_come.contains(item.namespace.as_str());
-            let rehearsal = self.rehearse(item, can_send).await;
-            let rehearsal = rehearsal.map_err(|error| {
-                if !request.validate_only {
-                    self.note_refused(item, &error);
-                }
-                placed(error, item)
-            })?;
-            warnings.extend(concerns(item, &rehearsal));
-            rehearsals.push(rehearsal);
-        }
+        let tell = |item: &Item, error: &Error| {
+            if !request.validate_only {
+                self.note_refused(item, error);
+            }
+        };
+        let (rehearsals, warnings) = self.rehearse_all(&items, tell).await?;
         if request.validate_only {
             let objects = items.iter().zip(rehearsals).map(|(item, rehearsal)| foresee(item, rehearsal));
             return Ok(v1::ApplyManifestResponse {
@@ -105,6 +117,29 @@ impl Applying<'_> {
         let consistency_token = Token::of_version(newest(&items, &done));
         let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
         Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token })
+    }
+
+    /// Checks all documents and rehearses them; nothing is stored. What is refused is told of.
+    async fn rehearse_all(
+        &self,
+        items: &[Item],
+        tell: impl Fn(&Item, &Error),
+    ) -> Result<(Vec<Rehearsal>, Vec<v1::Warning>), Error> {
+        let mut warnings = self.check_forms(items)?;
+        let to_come = self.check_namespaces(items).await?;
+        let mut rehearsals = Vec::new();
+        for item in items {
+            // What lives in a namespace that is not there yet cannot be rehearsed on the server.
+            let can_send = !to_come.contains(item.namespace.as_str());
+            let rehearsal = self.rehearse(item, can_send).await;
+            let rehearsal = rehearsal.map_err(|error| {
+                tell(item, &error);
+                placed(error, item)
+            })?;
+            warnings.extend(concerns(item, &rehearsal));
+            rehearsals.push(rehearsal);
+        }
+        Ok((rehearsals, warnings))
     }
 
     /// Looks at the forms of all documents; what is wrong with any refuses all.

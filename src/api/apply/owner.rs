@@ -14,7 +14,7 @@ const OURS: [&str; 2] = [FIELD_MANAGER, "kubectl-client-side-apply"];
 
 /// What becomes of fields that others own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ownership {
+pub(in crate::api) enum Ownership {
     /// They are left to them.
     Respect,
     /// They are taken over (`force`).

@@ -1,6 +1,6 @@
 //! CreateRollout.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::cluster::Mode;
 use super::super::convert::{Faults, manifest, path};
@@ -29,9 +29,27 @@ impl Rollouts {
         let namespace = name::namespace(&request.parent, "parent")?;
         name::rollout_id(&request.rollout_id, "rollout_id")?;
         let key = Key::new(namespace, request.rollout_id);
-        let mut rollout = request.rollout.ok_or_else(|| Error::field("rollout", "is required"))?;
-        self.take_on(&mut rollout)?;
+        let rollout = request.rollout.ok_or_else(|| Error::field("rollout", "is required"))?;
+        let mut object = self.new_object(&key, rollout)?;
+        if let Some(ticket) = &ticket {
+            object["metadata"]["annotations"][keys::REQUESTS] =
+                json!(ticket.recorded(&object, FIRST_GENERATION));
+        }
 
+        let mode = Mode::of(request.validate_only);
+        let done = match self.create_object(&key, &object, mode).await {
+            Ok(after) => Done { before: None, after, effect: Effect::Changed, mode, revision: 0 },
+            Err(error) => match (ticket, error.reason()) {
+                (Some(ticket), Reason::AlreadyExists) => self.created_before(&key, &ticket, error).await?,
+                _ => return Err(error),
+            },
+        };
+        Ok(self.answer(&Done { mode, ..done }, ""))
+    }
+
+    /// The manifest of a rollout that does not exist.
+    pub(super) fn new_object(&self, key: &Key, mut rollout: v1::Rollout) -> Result<Value, Error> {
+        self.take_on(&mut rollout)?;
         let mut faults = Faults::default();
         let mut object = manifest(rollout, &mut faults);
         let faults = faults.beyond(&Faults::default());
@@ -43,25 +61,19 @@ impl Rollouts {
         object["metadata"]["name"] = json!(key.name);
         object["metadata"]["namespace"] = json!(key.namespace);
         check(&object)?;
-        if let Some(ticket) = &ticket {
-            object["metadata"]["annotations"][keys::REQUESTS] =
-                json!(ticket.recorded(&object, FIRST_GENERATION));
-        }
+        Ok(object)
+    }
 
-        let mode = Mode::of(request.validate_only);
-        let created = self.context.cluster.create(target(&key), &object, mode).await;
+    /// Has a rollout created.
+    pub(super) async fn create_object(
+        &self,
+        key: &Key,
+        object: &Value,
+        mode: Mode,
+    ) -> Result<Subject, Error> {
         let shown = |field: &str| path::in_messages(&path::parse(field));
-        let done = match created {
-            Ok(created) => {
-                let after = Subject::new(created);
-                Done { before: None, after, effect: Effect::Changed, mode, revision: 0 }
-            }
-            Err(error) => match (ticket, error.reason()) {
-                (Some(ticket), Reason::AlreadyExists) => self.created_before(&key, &ticket, error).await?,
-                _ => return Err(explain(error.rename_fields(shown), &key)),
-            },
-        };
-        Ok(self.answer(&Done { mode, ..done }, ""))
+        let created = self.context.cluster.create(target(key), object, mode).await;
+        created.map(Subject::new).map_err(|error| explain(error.rename_fields(shown), key))
     }
 
     /// The rollout that is in the way, where this very request has made it.

@@ -32,7 +32,8 @@ impl Rollouts {
     }
 }
 
-fn check_images(images: &[ContainerImage]) -> Result<(), Error> {
+/// Looks for mistakes in a request's images.
+pub(super) fn check_images(images: &[ContainerImage]) -> Result<(), Error> {
     let mut faults = Vec::new();
     let mut named = BTreeSet::new();
     for (index, ContainerImage { container, image }) in images.iter().enumerate() {
@@ -54,7 +55,8 @@ fn check_images(images: &[ContainerImage]) -> Result<(), Error> {
     if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
 }
 
-fn set(subject: &Subject, images: &[ContainerImage]) -> Result<Option<Change>, Error> {
+/// The change that sets images.
+pub(super) fn set(subject: &Subject, images: &[ContainerImage]) -> Result<Option<Change>, Error> {
     own_template(subject)?;
     let mut object = subject.object.clone();
     let mut faults = Vec::new();

@@ -4,9 +4,11 @@
 
 mod activity;
 mod change;
+mod copied;
 mod create;
 mod delete;
 mod feed;
+mod foresee;
 mod image;
 mod past;
 mod promote;

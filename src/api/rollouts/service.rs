@@ -232,7 +232,7 @@ impl RolloutService for Rollouts {
     }
 
     async fn plan_rollout(&self, request: Request<PlanRolloutRequest>) -> Answer<PlanRolloutResponse> {
-        answer(request.get_ref().refuse())
+        answer(self.foresee(request.into_inner()).await)
     }
 
     async fn explain_rollout(

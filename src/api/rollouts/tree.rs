@@ -132,7 +132,7 @@ pub(super) fn role(seen: &Observed, revisions: Option<&Revisions<'_>>, set: &Rep
 }
 
 /// The share that the new version ought to have, and the share that it has, in percent.
-fn weights(seen: &Observed, revisions: Option<&Revisions<'_>>) -> (i32, i32) {
+pub(super) fn weights(seen: &Observed, revisions: Option<&Revisions<'_>>) -> (i32, i32) {
     const ALL: i32 = 100;
     let Some(revisions) = revisions else { return (0, 0) };
     let status = seen.rollout.status();
@@ -174,7 +174,7 @@ fn share(part: i64, whole: i64) -> i32 {
 }
 
 /// The Services that the spec names, and which versions they select.
-fn services(seen: &Observed) -> Vec<v1::ServiceSummary> {
+pub(super) fn services(seen: &Observed) -> Vec<v1::ServiceSummary> {
     let rollout = &seen.rollout;
     let status = rollout.status();
     let service = |name: Option<&str>, role: &str, hash: Option<&str>| {
@@ -221,7 +221,8 @@ fn blockers(context: &Context, key: &Key, seen: &Observed, plan: &Plan) -> Vec<v
     blockers
 }
 
-fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
+/// A blocker of a plan for a rollout.
+pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
     let object = match &blocker.object {
         Object::Rollout => rollout_object(key),
         Object::ReplicaSet(name) => object("apps/v1", "ReplicaSet", &key.namespace, name),

@@ -31,7 +31,12 @@ impl Rollouts {
     }
 }
 
-fn update(subject: &Subject, wanted: &v1::Rollout, paths: &[String]) -> Result<Option<Change>, Error> {
+/// The change that brings a rollout to the fields of `wanted` that the paths name; without any, to those that are set.
+pub(super) fn update(
+    subject: &Subject,
+    wanted: &v1::Rollout,
+    paths: &[String],
+) -> Result<Option<Change>, Error> {
     subject.rollout()?;
     let current = subject.show();
     let changed = mask::apply(&current, wanted, paths)?;

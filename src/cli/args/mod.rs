@@ -6,6 +6,7 @@
 mod change;
 mod guard;
 mod manifest;
+mod plan;
 mod print;
 mod read;
 
@@ -20,6 +21,7 @@ pub(super) use change::{
 };
 pub(super) use guard::{Dry, Guards};
 pub(super) use manifest::{ApplyArgs, CreateArgs, DiffArgs, LintArgs};
+pub(super) use plan::{Assumed, PlanArgs};
 pub(super) use print::{Data, Format, NameOnly, Print, Rows};
 pub(super) use read::{
     ActivityArgs, ExplainArgs, GetArgs, HistoryArgs, ListArgs, Until, VersionArgs, WaitArgs,
@@ -65,6 +67,12 @@ pub(super) enum Verb {
     /// Knows what `apply` refuses and warns about, and looks at how the objects of all files go together: Services that rollouts name
     /// must be there and select their pods. Ends with 1 when something is wrong.
     Lint(LintArgs),
+    /// Say what would happen: of manifests, of an image, or of a rollout as it stands
+    ///
+    /// The server looks ahead with the function that decides what controllers do, and writes nothing. Ends with 7 when the rollout would
+    /// end Degraded although nothing was assumed that makes it so.
+    #[command(override_usage = PLAN)]
+    Plan(PlanArgs),
     /// List rollouts
     List(ListArgs),
     /// Show a rollout with its revisions, ReplicaSets and pods, and what it waits for
@@ -113,6 +121,11 @@ const DIFF: &str = "\
 rolloutctl diff [OPTIONS] <NAME>
        rolloutctl diff [OPTIONS] -f <FILE>...";
 
+/// The two forms of `plan`.
+const PLAN: &str = "\
+rolloutctl plan [OPTIONS] <NAME>
+       rolloutctl plan [OPTIONS] -f <FILE>...";
+
 /// Where completion scripts go.
 const COMPLETION: &str = "\
 For this shell only:
@@ -135,6 +148,14 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     match text.parse::<SignedDuration>() {
         Ok(duration) if duration.is_positive() => Ok(duration),
         _ => Err("give a duration such as 90s, 10m or 1h30m".to_owned()),
+    }
+}
+
+/// The same, or none at all.
+fn any_duration(text: &str) -> Result<SignedDuration, String> {
+    match text.parse::<SignedDuration>() {
+        Ok(duration) if !duration.is_negative() => Ok(duration),
+        _ => Err("give a duration such as 500ms, 5s or 1m30s".to_owned()),
     }
 }
 
@@ -201,6 +222,12 @@ mod tests {
             "restart web --at yesterday",
             "diff",
             "diff web -f a.yaml",
+            "plan",
+            "plan web -f a.yaml",
+            "plan -f a.yaml --image web=nginx",
+            "plan web --force",
+            "plan web --pod-start-up soon",
+            "plan web --abort-at-step -1",
             "completion",
         ] {
             assert!(parse(line).is_err(), "{line}");

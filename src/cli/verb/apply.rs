@@ -96,6 +96,15 @@ impl Files {
         &self.manifests
     }
 
+    /// All of them as one text: what one file names may be in another.
+    pub(super) fn together(&self) -> String {
+        self.manifests.iter().map(|manifest| manifest.text.as_str()).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    pub(super) fn force(&self) -> bool {
+        self.force
+    }
+
     /// What would be created, or what was.
     async fn create(
         &self,

@@ -2,17 +2,19 @@
 //!
 //! Ends as diff(1) and `kubectl diff` do: with 0 when nothing differs, with 1 when something does, with more when it failed.
 
-use super::Session;
+use serde_json::Value;
+
 use super::answer::warn;
 use super::apply::{Files, Mode, reference, word};
-use crate::cli::args::{Data, DiffArgs};
+use super::{Session, plan};
+use crate::cli::args::{Assumed, Data, DiffArgs};
+use crate::cli::connect::Connection;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Subject};
-use crate::cli::json::{self, Named};
-use crate::cli::manifest;
 use crate::cli::name::Name;
 use crate::cli::output::Out;
 use crate::cli::style::{Detail, Tone};
+use crate::cli::{json, manifest, timeline, words};
 use crate::pb::v1;
 use v1::applied_object::Outcome;
 
@@ -37,7 +39,7 @@ async fn revisions(session: &Session, out: &Out, arguments: &DiffArgs, name: &Na
     let answer =
         connection.ask(Subject::Rollout(&name), connection.rollouts().diff_revisions(request)).await?;
     match arguments.output {
-        Some(form) => data(out, form, &answer)?,
+        Some(form) => data(out, form, &json::value(&answer)?)?,
         None => text(out, &answer.unified_diff)?,
     }
     Ok(!answer.changes.is_empty() || !answer.unified_diff.is_empty())
@@ -50,8 +52,11 @@ async fn manifests(session: &Session, out: &Out, arguments: &DiffArgs) -> Result
     for manifest in files.manifests() {
         let answer = files.send(&connection, manifest, &Mode::Check).await?;
         warn(out, &answer.warnings);
+        let plans = foresee(out, &connection, &files, &answer).await;
         if let Some(form) = arguments.output {
-            data(out, form, &answer)?;
+            let mut value = json::value(&answer)?;
+            value["plans"] = plans.iter().map(planned).collect::<Result<_, _>>()?;
+            data(out, form, &value)?;
         }
         for object in &answer.objects {
             match is_another(object) {
@@ -67,8 +72,38 @@ async fn manifests(session: &Session, out: &Out, arguments: &DiffArgs) -> Result
             }
             differs |= is_another(object);
         }
+        for (name, plan) in plans.iter().filter(|_| arguments.output.is_none()) {
+            out.lines([format!("{} would go so:", words::path(name))])?;
+            out.lines(timeline::lines(&plan.timeline).iter().map(|line| format!("  {line}")))?;
+        }
     }
     Ok(differs)
+}
+
+/// What the rollouts that would change would do. That a difference cannot be looked ahead of is no reason not to show it.
+async fn foresee(
+    out: &Out,
+    connection: &Connection,
+    files: &Files,
+    answer: &v1::ApplyManifestResponse,
+) -> Vec<(String, v1::PlanRolloutResponse)> {
+    let changed: Vec<_> = answer.objects.iter().filter(|object| is_another(object)).cloned().collect();
+    let mut plans = Vec::new();
+    for request in plan::of_objects(files, &changed, &Assumed::default()) {
+        let name = request.name.clone();
+        match plan::ask(connection, request).await {
+            Ok(plan) => plans.push((name, plan)),
+            Err(failure) => out.note(&format!("{} is not looked ahead of: {failure}", words::path(&name))),
+        }
+    }
+    plans
+}
+
+/// A plan with the name of its rollout.
+fn planned((name, plan): &(String, v1::PlanRolloutResponse)) -> Result<Value, Failure> {
+    let mut value = json::value(plan)?;
+    value["name"] = Value::from(name.as_str());
+    Ok(value)
 }
 
 /// Whether an object would change. One that is configured without a diff would change in its bookkeeping only.
@@ -76,10 +111,10 @@ fn is_another(object: &v1::AppliedObject) -> bool {
     object.outcome() == Outcome::Created || !object.unified_diff.is_empty()
 }
 
-fn data<T: Named>(out: &Out, form: Data, answer: &T) -> Result<(), Failure> {
+fn data(out: &Out, form: Data, value: &Value) -> Result<(), Failure> {
     match form {
-        Data::Json => out.lines([json::pretty(&json::value(answer)?)]),
-        Data::Yaml => out.lines(["---".to_owned(), json::yaml(&json::value(answer)?)?]),
+        Data::Json => out.lines([json::pretty(value)]),
+        Data::Yaml => out.lines(["---".to_owned(), json::yaml(value)?]),
     }
 }
 

@@ -12,6 +12,7 @@ mod explain;
 mod history;
 mod lint;
 mod page;
+mod plan;
 mod read;
 mod steer;
 mod version;
@@ -100,6 +101,7 @@ pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<Exit
         Verb::Lint(arguments) => return lint::lint(session, out, &arguments),
         Verb::Apply(arguments) => apply::apply(session, out, &arguments).await,
         Verb::Create(arguments) => apply::create(session, out, &arguments).await,
+        Verb::Plan(arguments) => plan::plan(session, out, &arguments).await,
         Verb::List(arguments) => read::list(session, out, &arguments).await,
         Verb::Get(arguments) if arguments.watch || arguments.until.is_some() => {
             watch::watch(session, out, &arguments).await
