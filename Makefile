@@ -1,6 +1,6 @@
 # The commands that people and .ci/run use. `cargo build` and `cargo test` need nothing but a Rust toolchain.
 
-.PHONY: help build test lint buf released crds demo kubernetes conformance conformance-full properties durability kill
+.PHONY: help build test lint buf released crds demo kubernetes conformance conformance-full properties sim durability kill
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
@@ -39,6 +39,9 @@ conformance-full: ## the same with replicas 1, 2, 3, 4, 5 and 10
 
 properties: ## the plan's properties with many cases; CASES=n
 	PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --lib plan::tests::properties
+
+sim: ## simulated programs with faults, optimized; SEEDS=n from FIRST=k; a failure prints the line that replays it
+	ROLLOUTD_SIM_SEEDS=$(or $(SEEDS),20000) ROLLOUTD_SIM_FIRST=$(or $(FIRST),1) cargo test --locked --release --test sim programs -- --nocapture
 
 durability: ## kill a cluster on disk at many moments; SEEDS=n
 	ROLLOUTD_SEEDS=$(or $(SEEDS),100) cargo test --locked --test binary durability -- --nocapture

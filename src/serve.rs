@@ -179,7 +179,7 @@ impl ControlPlane {
             Election::Lease(config) => {
                 let (client, config, stop) = (connect.client(Part::Lease), config.clone(), stop.clone());
                 tasks.spawn(async move {
-                    tokio::join!(lead, lease::campaign(client.clone(), config.clone(), leading, stop));
+                    tokio::join!(biased; lead, lease::campaign(client.clone(), config.clone(), leading, stop));
                     lease::hand_over(client, &config).await;
                 });
             }
@@ -210,6 +210,7 @@ fn watch_all(
         let store = Arc::clone(store);
         async move {
             tokio::join!(
+                biased;
                 follow(Arc::clone(&store), client.clone(), rollouts),
                 reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
                 reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),

@@ -336,7 +336,7 @@ impl Parts {
         let (pods, sets) = (Arc::clone(&self.pods), Arc::clone(&self.sets));
         let (controller, stop) = (Arc::clone(controller), self.stop.clone());
         self.tasks.spawn(async move {
-            let synced = async { tokio::join!(pods.synced(), sets.synced()) };
+            let synced = async { tokio::join!(biased; pods.synced(), sets.synced()) };
             if stop.run_until_cancelled(synced).await.is_none() {
                 return;
             }

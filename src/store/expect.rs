@@ -135,13 +135,12 @@ impl Own {
 impl Expectation {
     fn is_met_by(&self, shown: Option<Shown<'_>>) -> bool {
         match (self, shown) {
-            (Self::Unsure, _) => false,
+            (Self::Unsure, _) | (Self::Gone, Some(_)) => false,
             (_, None) => true,
             (Self::AtLeast(wanted), Some(Shown { version, .. })) => is_at_least(version, wanted),
             (Self::NewerThan(stale), Some(Shown { version, .. })) => {
                 version != stale && is_at_least(version, stale)
             }
-            (Self::Gone, Some(_)) => false,
             (Self::Going, Some(Shown { is_terminating, .. })) => is_terminating,
         }
     }

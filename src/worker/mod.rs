@@ -75,6 +75,6 @@ impl Workers {
         let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(planning, rollouts, sets, services, restarts, others, recording.run(stop));
+        tokio::join!(biased; planning, rollouts, sets, services, restarts, others, recording.run(stop));
     }
 }

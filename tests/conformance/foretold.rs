@@ -41,7 +41,7 @@ type Record = BTreeMap<u64, (Timestamp, Id, Option<Object>)>;
 enum Object {
     Rollout(Arc<Rollout>),
     Set(Arc<ReplicaSet>),
-    Pod(plan::Pod),
+    Pod(Box<plan::Pod>),
     Service(Arc<Service>),
 }
 
@@ -57,7 +57,7 @@ impl Object {
                 Self::Rollout(record.decoded.expect("the scenarios' rollouts can be read"))
             }
             "ReplicaSet" => Self::Set(read::<SetRecord>(object).set),
-            "Pod" => Self::Pod(read::<PodRecord>(object).pod()?),
+            "Pod" => Self::Pod(Box::new(read::<PodRecord>(object).pod()?)),
             _ => Self::Service(read::<ServiceRecord>(object).service),
         })
     }
@@ -281,7 +281,7 @@ impl Scene {
             match object {
                 Object::Rollout(found) => rollout = Some(found),
                 Object::Set(set) => sets.push(set),
-                Object::Pod(pod) => pods.push(pod),
+                Object::Pod(pod) => pods.push(*pod),
                 Object::Service(service) => services.push(service),
             }
         }

@@ -44,6 +44,7 @@ fn the_same_seed_gives_the_same_journal() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}, not a number")))

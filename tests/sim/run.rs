@@ -30,6 +30,8 @@ pub fn in_virtual_time<T>(what: impl Future<Output = T>) -> T {
 
 /// Runs one program.
 pub fn simulate(program: &Program, lens: Option<Lens>) -> Outcome {
+    // The jitter of watches' pauses comes from this thread's generator, and a program runs on one thread.
+    fastrand::seed(program.seed);
     in_virtual_time(async {
         let mut cluster = Cluster::start(program, lens).await;
         let ran = act_and_end(&mut cluster, program).await;

@@ -352,7 +352,7 @@ impl EverySecond {
             return false;
         }
         self.writes += 1;
-        let refuses = self.writes % 2 == 0;
+        let refuses = self.writes.is_multiple_of(2);
         self.refused = refuses.then(|| path.to_owned());
         refuses
     }
