@@ -126,7 +126,10 @@ fn timed_pauses_pass_and_endless_ones_end_the_timeline() {
     ];
     assert_eq!((told(&timeline), timeline.end), (expected.to_vec(), End::Rest));
     let last = timeline.states.last().unwrap();
-    assert_eq!((last.blockers[0].next_at, &*last.blockers[0].next), (None, "promote it"));
+    assert_eq!(
+        (last.blockers[0].next_at, &*last.blockers[0].next),
+        (None, "promote it, then the new version takes over")
+    );
     assert_eq!(timeline.states[0].blockers[0].next_at, Some(now() + second(60 + 5 + 30)));
 }
 
@@ -224,7 +227,7 @@ fn what_the_plan_must_know_is_asked_for() {
     assert_eq!(question, Question::Services(vec!["active".to_owned()]));
     copied.seen.absent_services.insert("active".to_owned());
     let timeline = foresee(copied, ASSUMED).unwrap();
-    assert_eq!(told(&timeline), [row(0, None, "", BlockerReason::InvalidSpec)]);
+    assert_eq!(told(&timeline), [row(0, None, "", BlockerReason::ServiceMissing)]);
 }
 
 #[test]

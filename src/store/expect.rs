@@ -87,6 +87,22 @@ impl Own {
         }
     }
 
+    /// Whether a write to one of these sets of a rollout has not been shown yet.
+    #[must_use]
+    pub fn awaits_set(&self, rollout: &Key, which: impl Fn(&str) -> bool) -> bool {
+        self.awaits(rollout, |object| matches!(object, ObjectId::ReplicaSet(set) if which(&set.name)))
+    }
+
+    /// Whether an eviction of one of a rollout's pods has not been shown yet.
+    #[must_use]
+    pub fn awaits_pods(&self, rollout: &Key) -> bool {
+        self.awaits(rollout, |object| matches!(object, ObjectId::Pod(_)))
+    }
+
+    fn awaits(&self, rollout: &Key, which: impl Fn(&ObjectId) -> bool) -> bool {
+        self.lock().iter().any(|(object, (.., of))| of == rollout && which(object))
+    }
+
     /// The cache shows this of an object, or (`None`) that it is gone.
     pub(super) fn shown(&self, object: &ObjectId, shown: Option<Shown<'_>>) {
         let mut inner = self.lock();
@@ -222,6 +238,11 @@ mod tests {
         own.shown(&set("web-1"), Some(Shown::of("12", false)));
         own.shown(&set("web-1"), None);
         assert!(!own.allows(&set("web-1"), "12"), "no cache knows");
+        assert!(
+            own.awaits_set(&rollout, |name| name == "web-1")
+                && !own.awaits_set(&rollout, |name| name == "web-2")
+        );
+        assert!(!own.awaits_pods(&rollout));
         own.forget(&set("web-1"));
         assert_eq!(own.settled(&rollout), Settled::Yes);
     }

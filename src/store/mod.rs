@@ -144,7 +144,7 @@ impl Store {
             Some(selector) => self.orphans(&key.namespace, &meta::LabelSelector::from(selector)),
             None => Vec::new(),
         };
-        let pods = if restart::is_asked_for(&rollout) { self.pods_of(&sets) } else { Vec::new() };
+        let pods = if restart::is_asked_for(&rollout) { self.lasting_pods(&sets) } else { Vec::new() };
         let services = self.services_of(key, &rollout);
         let Remembered { setbacks, defaulted, absent_services } = self.memory.about(key, &rollout);
         let pruned = self.memory.pruned();
@@ -165,7 +165,7 @@ impl Store {
     #[must_use]
     pub fn observe_with_pods(&self, key: &Key) -> Option<Observed> {
         let seen = self.observe(key)?;
-        Some(Observed { pods: self.pods_of(&seen.sets), ..seen })
+        Some(Observed { pods: self.lasting_pods(&seen.sets), ..seen })
     }
 
     /// The pods of ReplicaSets that have not ended.
@@ -176,11 +176,6 @@ impl Store {
     ) -> Vec<plan::Pod> {
         let pods = sets.into_iter().flat_map(|set| self.pods.controlled_by(&set.uid));
         pods.filter(|record| !record.has_ended()).filter_map(|record| record.pod()).collect()
-    }
-
-    fn pods_of(&self, sets: &[Arc<plan::ReplicaSet>]) -> Vec<plan::Pod> {
-        let pods = sets.iter().flat_map(|set| self.pods.controlled_by(&set.uid));
-        pods.filter_map(|record| record.pod()).collect()
     }
 
     /// The Services that a rollout's strategy names, and those that say that it manages them.

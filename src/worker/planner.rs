@@ -420,7 +420,7 @@ impl Planner {
         let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
         self.errands.spawn(async move {
             for object in objects {
-                tracing::warn!(rollout = %key, ?object, "the cache did not show our own write: reading afresh");
+                tracing::warn!(rollout = %key, ?object, "the cache does not tell what became of our own write: reading afresh");
                 if let Err(error) = writer.refresh(&object).await {
                     tracing::warn!(rollout = %key, ?object, %error, "cannot read afresh");
                 }

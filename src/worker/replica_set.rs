@@ -86,7 +86,9 @@ impl Worker {
             let object = ObjectId::ReplicaSet(Key::new(&*self.key.namespace, &**name));
             self.shared.store.own.allows(&object, &version.resource_version)
         };
-        basis.sets.iter().all(allows)
+        // One that was created meanwhile counts, too.
+        let is_new = |set: &str| !basis.sets.contains_key(set);
+        basis.sets.iter().all(allows) && !self.shared.store.own.awaits_set(&self.key, is_new)
     }
 
     async fn write(&self, about: &About, action: &SetAction) -> Result<(), WriteError> {

@@ -23,6 +23,10 @@ pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop:
 }
 
 async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evictions) {
+    // It was decided before the last ones went.
+    if shared.store.own.awaits_pods(&key) {
+        return shared.wake(&key);
+    }
     let mut left = evictions.at_most;
     for Eviction { pod, uid, set } in evictions.pods {
         if left == 0 {
@@ -45,6 +49,8 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evi
                 shared.put_off(&key, attempt, &refusal.reason, &refusal.message);
             }
             Err(WriteError::Refused(refusal)) => {
+                // It may have gone all the same.
+                left -= usize::from(refusal.is_unsure);
                 shared.refused(&key, attempt, &refusal.reason, &refusal.message);
             }
         }

@@ -109,7 +109,10 @@ async fn each_kind_of_update_is_foretold_and_nothing_is_written(site: Site) {
     assert_eq!(told(&by_image), [paused]);
     let waits = &by_image.timeline[0].blockers;
     assert_eq!((waits.len(), waits[0].reason(), waits[0].next_time), (1, Reason::PauseStep, None));
-    assert_eq!((by_image.timeline[0].actual_weight, &*waits[0].next), (20, "promote it"));
+    assert_eq!(
+        (by_image.timeline[0].actual_weight, &*waits[0].next),
+        (20, "promote it, then step 2 runs (setWeight: 40)")
+    );
     for update in [Update::Manifest(manifest(&site, "web:2").to_string()), Update::Rollout(changed)] {
         let answer = foretold(&site, &mut client, Some(update), assumed).await;
         assert_eq!(told(&answer), told(&by_image));
@@ -163,7 +166,7 @@ async fn services_count_as_they_are_or_as_the_manifest_brings_them(site: Site) {
     let alone = Some(Update::Manifest(rollout.to_string()));
     let answer = foretold(&site, &mut client, alone, v1::PlanAssumptions::default()).await;
     let [state] = answer.timeline.as_slice() else { panic!("{:#?}", answer.timeline) };
-    assert_eq!((state.state(), state.blockers[0].reason()), (State::Degraded, Reason::InvalidSpec));
+    assert_eq!((state.state(), state.blockers[0].reason()), (State::Degraded, Reason::ServiceMissing));
     assert!(state.message.contains("service \"active\" not found"), "{}", state.message);
 
     let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "active" },

@@ -222,7 +222,7 @@ fn check_intentions(write: &Write<'_>) -> anyhow::Result<()> {
     let begins_anew =
         ["currentPodHash", "currentStepHash"].iter().any(|field| at(old, field) != at(new, field));
     // Where nothing is being updated, there is nothing to abort.
-    let is_void = at(new, "currentPodHash") == at(new, "stableRS");
+    let is_void = at(old, "currentPodHash") == at(old, "stableRS");
     let is_promoted = at(old, "promoteFull") == Some(Value::Bool(true)) && at(old, "abortedAt").is_some();
     ensure!(!aborts(old) || aborts(new) || begins_anew || is_void || is_promoted, "an abort was taken back");
     Ok(())

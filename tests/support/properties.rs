@@ -149,8 +149,8 @@ impl Properties {
         self.required.retain(|(of, _)| *of >= observed);
         if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
             self.active.0.clone_from(&strategy.active_service);
-            self.limits.push((generation, i32::MAX, 0));
             if self.required.last().is_none_or(|(of, _)| *of != generation) {
+                self.limits.push((generation, i32::MAX, 0));
                 self.required.push((generation, rollout.spec.replicas()));
             }
         }

@@ -83,6 +83,11 @@ async fn ahead(copied: Copied, assumptions: Assumptions) -> Result<Result<Timeli
 
 fn start_up(given: Option<&prost_types::Duration>) -> Result<SignedDuration, Error> {
     let Some(given) = given else { return Ok(START_UP) };
+    const NANOS: u32 = 999_999_999;
+    if given.nanos.unsigned_abs() > NANOS {
+        let what = format!("has {} nanos; give less than a second of them", given.nanos);
+        return Err(Error::field("assumptions.pod_start_up", what));
+    }
     let start_up = SignedDuration::new(given.seconds, given.nanos);
     if start_up.is_negative() {
         let what = format!("is {start_up:#}; give a duration that is not negative");
