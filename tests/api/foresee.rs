@@ -167,7 +167,8 @@ async fn services_count_as_they_are_or_as_the_manifest_brings_them(site: Site) {
     let answer = foretold(&site, &mut client, alone, v1::PlanAssumptions::default()).await;
     let [state] = answer.timeline.as_slice() else { panic!("{:#?}", answer.timeline) };
     assert_eq!((state.state(), state.blockers[0].reason()), (State::Degraded, Reason::ServiceMissing));
-    assert!(state.message.contains("service \"active\" not found"), "{}", state.message);
+    let wanted = "Service \"active\", which spec.strategy.blueGreen.activeService names, does not exist";
+    assert!(state.message.contains(wanted), "{}", state.message);
 
     let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "active" },
         "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } });
