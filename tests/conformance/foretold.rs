@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt};
 use rolloutd::clock::Clock;
 use rolloutd::crd::{Rollout, Strategy};
 use rolloutd::pb::v1;
@@ -22,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::versions;
 use crate::world::{NEVER_READY, START_UP, World};
 
 /// How much later than foretold a state may come: times of objects tell seconds apart only, and so does the end of a pause.
@@ -116,7 +116,11 @@ impl Foretold {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
             let list = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed");
             let version = list.metadata.resource_version.unwrap_or_default();
-            watches.spawn(follow(api, kind, version, clock.clone(), Arc::clone(&record)));
+            let (clock, record) = (clock.clone(), Arc::clone(&record));
+            watches.spawn(versions::follow(api, version, move |number, name, object| {
+                let entry = (clock.now(), (kind, name), object.and_then(|object| Object::read(kind, object)));
+                record.lock().unwrap().insert(number, entry);
+            }));
         }
         Self { clock, record, foretold: Mutex::default(), _watches: watches }
     }
@@ -236,34 +240,6 @@ impl Foresight {
             self.operation,
             self.settled()
         )
-    }
-}
-
-async fn follow(
-    api: Api<DynamicObject>,
-    kind: &'static str,
-    mut version: String,
-    clock: Clock,
-    record: Arc<Mutex<Record>>,
-) {
-    loop {
-        let mut events = api.watch(&WatchParams::default(), &version).await.expect("it is watched").boxed();
-        while let Some(Ok(event)) = events.next().await {
-            let (object, is_there) = match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
-                WatchEvent::Deleted(object) => (object, false),
-                WatchEvent::Bookmark(bookmark) => {
-                    version = bookmark.metadata.resource_version;
-                    continue;
-                }
-                WatchEvent::Error(status) => panic!("the record has a gap: {status:?}"),
-            };
-            version = object.resource_version().expect("objects have versions");
-            let id = (kind, object.name_any());
-            let object = if is_there { Object::read(kind, object) } else { None };
-            let entry = (clock.now(), id, object);
-            record.lock().unwrap().insert(version.parse().expect("versions are numbers"), entry);
-        }
     }
 }
 

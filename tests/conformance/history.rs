@@ -7,12 +7,11 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use rolloutd::clock::real_sleep;
@@ -21,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::properties::{By, Properties, Version};
+use crate::versions;
 
 /// The rollout whose history is checked.
 const NAME: &str = "web";
@@ -63,29 +63,15 @@ impl History {
         let api: Api<DynamicObject> =
             Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
         let list = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed");
-        let mut version = list.metadata.resource_version.unwrap_or_default();
+        let version = list.metadata.resource_version.unwrap_or_default();
         let entries = Arc::clone(&self.entries);
-        self.watches.lock().unwrap().spawn(async move {
-            loop {
-                let events = api.watch(&WatchParams::default(), &version).await;
-                let mut events = events.expect("it is watched").boxed();
-                while let Some(Ok(event)) = events.next().await {
-                    let (object, entry) = match event {
-                        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                            (object.clone(), object.try_parse().map_or(Entry::Malformed, entry))
-                        }
-                        WatchEvent::Deleted(object) => (object.clone(), Entry::Gone(object.name_any())),
-                        WatchEvent::Bookmark(bookmark) => {
-                            version = bookmark.metadata.resource_version;
-                            continue;
-                        }
-                        WatchEvent::Error(status) => panic!("the history has a gap: {status:?}"),
-                    };
-                    version = object.resource_version().expect("objects have versions");
-                    entries.lock().unwrap().insert(version.parse().expect("versions are numbers"), entry);
-                }
-            }
-        });
+        self.watches.lock().unwrap().spawn(versions::follow(api, version, move |number, name, object| {
+            let entry = match object {
+                Some(object) => object.try_parse().map_or(Entry::Malformed, entry),
+                None => Entry::Gone(name),
+            };
+            entries.lock().unwrap().insert(number, entry);
+        }));
     }
 
     /// Checks that an abort which took effect was in force in every version since then.

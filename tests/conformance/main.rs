@@ -30,4 +30,5 @@ mod restart;
 mod scenarios;
 mod scope;
 mod strangers;
+mod versions;
 mod world;

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use rolloutd::crd::{Rollout, RolloutPhase};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::drive::Drive;
 use crate::scenarios::{endless, healthy, is, paused_at};
+use crate::versions;
 use crate::world::{World, manifest, manifest_of};
 
 scenarios! {
@@ -40,32 +40,15 @@ impl Pods {
     async fn follow(world: &World) -> Self {
         let api: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
         let list = api.list(&ListParams::default()).await.expect("pods are listed");
-        let mut version = list.metadata.resource_version.unwrap_or_default();
+        let version = list.metadata.resource_version.unwrap_or_default();
         let seen: History =
-            list.items.into_iter().map(|pod| (version_of(&pod), (pod.name_any(), Some(pod)))).collect();
+            list.items.into_iter().map(|pod| (versions::number(&pod), (pod.name_any(), Some(pod)))).collect();
         let seen = Arc::new(Mutex::new(seen));
         let recorded = Arc::clone(&seen);
         let mut watch = JoinSet::new();
-        watch.spawn(async move {
-            loop {
-                let mut events =
-                    api.watch(&WatchParams::default(), &version).await.expect("it is watched").boxed();
-                while let Some(Ok(event)) = events.next().await {
-                    let (pod, is_there) = match event {
-                        WatchEvent::Added(pod) | WatchEvent::Modified(pod) => (pod, true),
-                        WatchEvent::Deleted(pod) => (pod, false),
-                        WatchEvent::Bookmark(bookmark) => {
-                            version = bookmark.metadata.resource_version;
-                            continue;
-                        }
-                        WatchEvent::Error(status) => panic!("what pods went through has a gap: {status:?}"),
-                    };
-                    version = pod.resource_version().expect("objects have versions");
-                    let entry = (pod.name_any(), is_there.then(|| pod.clone()));
-                    recorded.lock().unwrap().insert(version_of(&pod), entry);
-                }
-            }
-        });
+        watch.spawn(versions::follow(api, version, move |number, name, pod| {
+            recorded.lock().unwrap().insert(number, (name, pod));
+        }));
         Self { seen, _watch: watch }
     }
 
@@ -85,10 +68,6 @@ impl Pods {
         let complete = counts.iter().position(|count| *count == *counts.iter().max().unwrap_or(&0));
         counts.into_iter().skip(complete.unwrap_or(0)).min().expect("something happened")
     }
-}
-
-fn version_of(pod: &Pod) -> u64 {
-    pod.resource_version().and_then(|version| version.parse().ok()).expect("versions are numbers")
 }
 
 fn is_available(pod: &Pod) -> bool {
