@@ -66,10 +66,12 @@ impl Rollouts {
         mut copied: Copied,
         assumptions: Assumptions,
     ) -> Result<Timeline, Error> {
-        if let Err(Question::DefaultedTemplate) = ahead(copied.clone(), assumptions).await? {
+        let mut looked = ahead(copied.clone(), assumptions).await?;
+        if let Err(Question::DefaultedTemplate) = looked {
             copied.seen.defaulted = Some(self.defaulted(key, &copied.seen).await?);
+            looked = ahead(copied, assumptions).await?;
         }
-        ahead(copied, assumptions).await?.map_err(|question| {
+        looked.map_err(|question| {
             Error::internal("what a plan must know was told and is asked again", &format!("{question:?}"))
         })
     }
