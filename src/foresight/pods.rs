@@ -2,7 +2,7 @@
 //!
 //! Just what plans and statuses tell of: how many there are, and how many of them are ready and available. Pods that go are gone at once.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::crd::Time;
 use crate::plan::{Pod, ReplicaSet, SetStatus};
@@ -87,7 +87,9 @@ impl Pods {
         SetStatus {
             replicas: count(&|_| true),
             ready: count(&|pod| pod.ready_since.is_some()),
-            available: count(&|pod| available_from(pod, set).is_some_and(|from| from <= now)),
+            available: count(&|pod| {
+                pod.available_from(set.min_ready_seconds).is_some_and(|from| from <= now)
+            }),
             observed_generation: set.generation,
             failure: set.status.failure.clone(),
         }
@@ -95,13 +97,7 @@ impl Pods {
 
     /// When the next of them becomes ready or available; `None` when none is on its way.
     pub(super) fn next_move(&self, set: &ReplicaSet, now: Timestamp) -> Option<Timestamp> {
-        let next = |life: &Life| life.ready_at.or_else(|| available_from(&life.pod, set));
+        let next = |life: &Life| life.ready_at.or_else(|| life.pod.available_from(set.min_ready_seconds));
         self.lives.iter().filter_map(next).filter(|at| *at > now).min()
     }
-}
-
-/// Since when a pod is available; `None` while it is not ready.
-fn available_from(pod: &Pod, set: &ReplicaSet) -> Option<Timestamp> {
-    let delay = SignedDuration::from_secs(set.min_ready_seconds.into());
-    pod.ready_since?.checked_add(delay).ok()
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::crd::{LabelSelector, Rollout, keys};
@@ -95,6 +95,14 @@ pub struct Pod {
     pub unready_since: Option<Timestamp>,
     /// What keeps it from running, where the cluster says so.
     pub fault: Option<PodFault>,
+}
+
+impl Pod {
+    /// Since when it counts as available, or from when on it will; `None` while it is not ready.
+    #[must_use]
+    pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
+        self.ready_since?.checked_add(SignedDuration::from_secs(min_ready_seconds.into())).ok()
+    }
 }
 
 /// What keeps a pod from running.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::action::{Eviction, Evictions};
 use super::canary::total;
@@ -131,9 +131,8 @@ fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
 /// How many pods are sure to be available, and when the next one that is ready will be. Of a set that has more pods than it is to have,
 /// any may be on its way out.
 fn available(seen: &Observed, now: Timestamp) -> (i32, Option<Timestamp>) {
-    let delay = SignedDuration::from_secs(seen.rollout.spec.min_ready_seconds().into());
     let staying = || seen.pods.iter().filter(|pod| !pod.terminating);
-    let from = |pod: &Pod| pod.ready_since?.checked_add(delay).ok();
+    let from = |pod: &Pod| pod.available_from(seen.rollout.spec.min_ready_seconds());
     let count = |set: &Arc<ReplicaSet>| {
         let pods = || staying().filter(|pod| pod.set == set.uid);
         let surplus = narrow(pods().count()).saturating_sub(set.replicas).max(0);

@@ -2,7 +2,7 @@
 //!
 //! What pods say is known where they were looked at ([`Observed::pods`](super::Observed::pods)); without them the counts of the set speak.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::blocker::{Blocker, BlockerReason, Object};
 use super::conditions::{self, Facts};
@@ -26,8 +26,7 @@ pub(super) fn shortage(facts: &Facts<'_>, status: &RolloutStatus, set: &ReplicaS
     if set.status.available >= set.replicas {
         return Vec::new();
     }
-    let delay = SignedDuration::from_secs(set.min_ready_seconds.into());
-    let available_at = |pod: &Pod| pod.ready_since?.checked_add(delay).ok();
+    let available_at = |pod: &Pod| pod.available_from(set.min_ready_seconds);
     let is_missing = |pod: &&Pod| {
         pod.set == set.uid && !pod.terminating && available_at(pod).is_none_or(|at| at > facts.now)
     };

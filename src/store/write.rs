@@ -220,7 +220,9 @@ impl Writer {
                 answer => answer.map(Ok),
             }
         };
-        match self.answer(request).await {
+        let answer = self.answer(request).await;
+        self.doubt(&object, rollout, &answer);
+        match answer {
             Ok(Ok(_)) => self.store.expect(&object, rollout, &Expectation::Going),
             Ok(Err(message)) => return Err(WriteError::Refused(refusal(DISRUPTION_BUDGET, message))),
             // The uid is another's, or nobody has the name any more: until that is seen, there is nothing to be decided.
@@ -228,11 +230,7 @@ impl Writer {
                 self.store.expect(&object, rollout, &Expectation::Going);
                 return Err(WriteError::Gone);
             }
-            Err(error) => {
-                let failed: Result<(), WriteError> = Err(error);
-                self.doubt(&object, rollout, &failed);
-                return failed;
-            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

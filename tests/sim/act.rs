@@ -11,7 +11,6 @@ use kube::core::NamespaceResourceScope;
 use rolloutd::crd::keys;
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::promote_rollout_request::{From as Seen, Target};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -217,15 +216,16 @@ impl<'a> Actor<'a> {
 
     async fn meddle_with_sets(&self, act: &Act) -> anyhow::Result<()> {
         let sets: Api<ReplicaSet> = self.api();
+        let Some(set) = self.pick(&sets, act.which()).await? else { return Ok(()) };
         match act {
-            Act::LabelSet(which) => {
+            Act::LabelSet(_) => {
                 let labels = json!({ "metadata": { "labels": { "seen-by": "somebody" }, "annotations": { "seen": "yes" } } });
-                self.patch(&sets, *which, labels).await
+                patch(&sets, &set, labels).await
             }
-            Act::ResizeSet(which, replicas) => {
-                self.patch(&sets, *which, json!({ "spec": { "replicas": replicas } })).await
+            Act::ResizeSet(_, replicas) => {
+                patch(&sets, &set, json!({ "spec": { "replicas": replicas } })).await
             }
-            Act::DeleteSet(which) => self.delete(&sets, *which).await,
+            Act::DeleteSet(_) => delete(&sets, &set).await,
             _ => unreachable!("carried out elsewhere"),
         }
     }
@@ -235,11 +235,11 @@ impl<'a> Actor<'a> {
         let (simcluster, pod) = (&self.cluster.simcluster, self.pick(&pods, act.which()).await?);
         let Some(pod) = pod else { return Ok(()) };
         match act {
-            Act::TakeHashFromPod(which) => {
+            Act::TakeHashFromPod(_) => {
                 let labels = json!({ "metadata": { "labels": { keys::POD_TEMPLATE_HASH: null } } });
-                return self.patch(&pods, *which, labels).await;
+                return patch(&pods, &pod, labels).await;
             }
-            Act::DeletePod(which) => return self.delete(&pods, *which).await,
+            Act::DeletePod(_) => return delete(&pods, &pod).await,
             // A pod that its kubelet has not seen yet cannot fail.
             Act::CrashPod(_) => drop(simcluster.crash(NAMESPACE, &pod)),
             _ => drop(simcluster.make_unready(NAMESPACE, &pod)),
@@ -298,29 +298,16 @@ impl<'a> Actor<'a> {
         let all = api.list_metadata(&ListParams::default()).await?.items;
         Ok((!all.is_empty()).then(|| all[which % all.len()].name_any()))
     }
-
-    async fn patch<K>(&self, api: &Api<K>, which: usize, patch: Value) -> anyhow::Result<()>
-    where
-        K: kube::Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
-    {
-        let Some(name) = self.pick(api, which).await? else { return Ok(()) };
-        unless_missing(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await)
-    }
-
-    async fn delete<K>(&self, api: &Api<K>, which: usize) -> anyhow::Result<()>
-    where
-        K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
-    {
-        let Some(name) = self.pick(api, which).await? else { return Ok(()) };
-        unless_missing(api.delete(&name, &DeleteParams::background()).await)
-    }
 }
 
 impl Act {
     /// The number of the object that is meant.
     fn which(&self) -> usize {
         match self {
-            Self::TakeHashFromPod(which)
+            Self::LabelSet(which)
+            | Self::ResizeSet(which, _)
+            | Self::DeleteSet(which)
+            | Self::TakeHashFromPod(which)
             | Self::DeletePod(which)
             | Self::CrashPod(which)
             | Self::UnreadyPod(which) => *which,
@@ -336,4 +323,18 @@ fn unless_missing<T>(done: kube::Result<T>) -> anyhow::Result<()> {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn patch<K>(api: &Api<K>, name: &str, patch: Value) -> anyhow::Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    unless_missing(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+}
+
+async fn delete<K>(api: &Api<K>, name: &str) -> anyhow::Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    unless_missing(api.delete(name, &DeleteParams::background()).await)
 }
