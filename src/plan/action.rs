@@ -58,6 +58,8 @@ impl Plan {
             Attempt::LookForService(name) => {
                 matches!(&self.question, Some(Question::Services(names)) if names.contains(name))
             }
+            // There is no plan before everything was read that had to be.
+            Attempt::Read(_) => false,
             Attempt::AskForDefaults => self.question == Some(Question::DefaultedTemplate),
             Attempt::Collide(_) => creates || writes_rollout,
             Attempt::Rollout => writes_rollout,

@@ -24,7 +24,7 @@ pub struct Blocker {
 }
 
 /// An object that is waited for, in the rollout's namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Object {
     /// The rollout itself.
     Rollout,

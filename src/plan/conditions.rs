@@ -383,6 +383,7 @@ fn describe(setback: &Setback) -> Option<String> {
         | Attempt::Rollout
         | Attempt::Evict(_)
         | Attempt::LookForService(_)
+        | Attempt::Read(_)
         | Attempt::AskForDefaults => None,
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::blocker::Object;
 use crate::crd::{LabelSelector, Rollout, keys};
 
 /// A rollout and everything that is known about it.
@@ -308,6 +309,8 @@ pub enum Attempt {
     Evict(String),
     /// Look whether the Service of this name exists.
     LookForService(String),
+    /// Read an object afresh, after a write to it that the watch does not show.
+    Read(Object),
     /// Ask how the pod template looks with the server's defaults.
     AskForDefaults,
     /// Write the rollout itself.

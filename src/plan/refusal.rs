@@ -42,6 +42,7 @@ fn blocker(setback: &Setback) -> Blocker {
         Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
         Attempt::Evict(name) => (Object::ReplicaSet(name.clone()), "pods evicted"),
         Attempt::LookForService(name) => (Object::Service(name.clone()), "looked for"),
+        Attempt::Read(object) => (object.clone(), "read afresh after a write that the watch does not show"),
         Attempt::AskForDefaults => (Object::Rollout, "pod template with its defaults known"),
         Attempt::Rollout => (Object::Rollout, "changed"),
     };

@@ -3,7 +3,7 @@
 //! Filled by [`super::reflect()`]. A list replaces everything at once; what it no longer has counts as deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::ResourceExt;
 
@@ -83,6 +83,8 @@ impl Record for ServiceRecord {
 #[derive(Debug)]
 pub struct Cache<R> {
     inner: RwLock<Inner<R>>,
+    /// The label selector of the objects that are watched.
+    selector: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -92,11 +94,22 @@ struct Inner<R> {
     without_controller: BTreeSet<Key>,
     by_uid: HashMap<String, Key>,
     listed: bool,
+    /// Fresh reads that have no answer yet.
+    reads: Vec<Read>,
+    next_read: u64,
+}
+
+/// A fresh read of an object, and whether the watch told meanwhile that it is gone.
+#[derive(Debug)]
+struct Read {
+    id: u64,
+    key: Key,
+    is_gone: bool,
 }
 
 impl<R> Default for Cache<R> {
     fn default() -> Self {
-        Self { inner: RwLock::default() }
+        Self { inner: RwLock::default(), selector: OnceLock::new() }
     }
 }
 
@@ -179,11 +192,35 @@ impl<R: Record> Cache<R> {
     pub(super) fn replace(&self, objects: Vec<Arc<R>>) -> BTreeMap<Key, Arc<R>> {
         let mut inner = self.write();
         let before = std::mem::take(&mut inner.objects);
-        *inner = Inner { listed: true, ..Inner::default() };
+        let (reads, next_read) = (std::mem::take(&mut inner.reads), inner.next_read);
+        *inner = Inner { listed: true, reads, next_read, ..Inner::default() };
         for object in objects {
             inner.insert(object);
         }
+        for read in 0..inner.reads.len() {
+            let is_gone = !inner.objects.contains_key(&inner.reads[read].key);
+            inner.reads[read].is_gone |= is_gone;
+        }
         before
+    }
+
+    /// Says which objects are watched, once.
+    pub(super) fn watches(&self, selector: &str) {
+        self.selector.get_or_init(|| selector.to_owned());
+    }
+
+    /// The label selector of the objects that are watched; empty for all, and before any is.
+    pub(super) fn selector(&self) -> &str {
+        self.selector.get().map_or("", String::as_str)
+    }
+
+    /// An object is about to be read past the watch, which may be quicker to tell that it is gone.
+    pub(super) fn read_past(&self, key: &Key) -> FreshRead<'_, R> {
+        let mut inner = self.write();
+        let id = inner.next_read;
+        inner.next_read += 1;
+        inner.reads.push(Read { id, key: key.clone(), is_gone: false });
+        FreshRead { cache: self, id }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner<R>> {
@@ -196,6 +233,25 @@ impl<R: Record> Cache<R> {
     }
 }
 
+/// A fresh read of an object that is under way.
+pub(super) struct FreshRead<'a, R: Record> {
+    cache: &'a Cache<R>,
+    id: u64,
+}
+
+impl<R: Record> FreshRead<'_, R> {
+    /// Whether the watch told that the object is gone since the read began: what was read may be from before that.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.cache.read().reads.iter().any(|read| read.id == self.id && read.is_gone)
+    }
+}
+
+impl<R: Record> Drop for FreshRead<'_, R> {
+    fn drop(&mut self) {
+        self.cache.write().reads.retain(|read| read.id != self.id);
+    }
+}
+
 impl<R> Default for Inner<R> {
     fn default() -> Self {
         Self {
@@ -204,6 +260,8 @@ impl<R> Default for Inner<R> {
             without_controller: BTreeSet::new(),
             by_uid: HashMap::new(),
             listed: false,
+            reads: Vec::new(),
+            next_read: 0,
         }
     }
 }
@@ -218,7 +276,7 @@ impl<R: Record> Inner<R> {
         {
             return None;
         }
-        let before = self.remove(&key);
+        let before = self.take(&key);
         match object.controller() {
             Some(uid) => {
                 self.by_controller.entry(uid.to_owned()).or_default().insert(key.clone());
@@ -235,6 +293,13 @@ impl<R: Record> Inner<R> {
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<R>> {
+        for read in self.reads.iter_mut().filter(|read| read.key == *key) {
+            read.is_gone = true;
+        }
+        self.take(key)
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Arc<R>> {
         let object = self.objects.remove(key)?;
         if let Some(uid) = object.uid() {
             self.by_uid.remove(&uid);

@@ -5,7 +5,7 @@
 //! [`PATIENCE`] with one fresh GET. A write that found no answer may have been carried out all the same: nothing is decided
 //! until its object has been read afresh, which is at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,32 +59,47 @@ pub enum Settled {
 /// The expectations of a process.
 #[derive(Debug, Default)]
 pub struct Own {
-    inner: Mutex<BTreeMap<ObjectId, (Expectation, Instant, Key)>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: BTreeMap<ObjectId, Open>,
+    /// How many there were ever.
+    count: u64,
+}
+
+/// What is expected of an object.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    expectation: Expectation,
+    since: Instant,
+    rollout: Key,
 }
 
 impl Own {
     /// Expects something of an object that belongs to a rollout. After a refusal, what is expected already is at least as new.
     pub(super) fn expect(&self, object: ObjectId, rollout: &Key, expectation: Expectation) {
         let mut inner = self.lock();
-        if matches!(expectation, Expectation::NewerThan(_)) && inner.contains_key(&object) {
+        if matches!(expectation, Expectation::NewerThan(_)) && inner.open.contains_key(&object) {
             return;
         }
-        let now = Instant::now();
         let since = match expectation {
             // No cache can show it, so that there is nothing to wait for.
-            Expectation::Unsure => now.checked_sub(PATIENCE).unwrap_or(now),
-            _ => now,
+            Expectation::Unsure => long_ago(),
+            _ => Instant::now(),
         };
-        inner.insert(object, (expectation, since, rollout.clone()));
+        inner.count += 1;
+        let open = Open { number: inner.count, expectation, since, rollout: rollout.clone() };
+        inner.open.insert(object, open);
     }
 
     /// Whether a plan that was made from this version of an object has seen our own last write to it.
     #[must_use]
     pub fn allows(&self, object: &ObjectId, version: &str) -> bool {
-        match self.lock().get(object) {
-            Some((expectation, ..)) => expectation.is_met_by(Some(Shown::of(version, false))),
-            None => true,
-        }
+        let shown = Some(Shown::of(version, false));
+        self.lock().open.get(object).is_none_or(|open| open.expectation.is_met_by(shown))
     }
 
     /// Whether a write to one of these sets of a rollout has not been shown yet.
@@ -100,14 +115,14 @@ impl Own {
     }
 
     fn awaits(&self, rollout: &Key, which: impl Fn(&ObjectId) -> bool) -> bool {
-        self.lock().iter().any(|(object, (.., of))| of == rollout && which(object))
+        self.lock().open.iter().any(|(object, open)| open.rollout == *rollout && which(object))
     }
 
     /// The cache shows this of an object, or (`None`) that it is gone.
     pub(super) fn shown(&self, object: &ObjectId, shown: Option<Shown<'_>>) {
         let mut inner = self.lock();
-        if inner.get(object).is_some_and(|(expectation, ..)| expectation.is_met_by(shown)) {
-            inner.remove(object);
+        if inner.open.get(object).is_some_and(|open| open.expectation.is_met_by(shown)) {
+            inner.open.remove(object);
         }
     }
 
@@ -115,13 +130,12 @@ impl Own {
     #[must_use]
     pub fn settled(&self, rollout: &Key) -> Settled {
         let inner = self.lock();
-        let open = inner.iter().filter(|(_, (.., of))| of == rollout);
         let (mut overdue, mut until) = (Vec::new(), None);
-        for (object, (_, since, _)) in open {
-            if since.elapsed() >= PATIENCE {
+        for (object, open) in inner.open.iter().filter(|(_, open)| open.rollout == *rollout) {
+            if open.since.elapsed() >= PATIENCE {
                 overdue.push(object.clone());
             } else {
-                until = until.into_iter().chain([*since + PATIENCE]).min();
+                until = until.into_iter().chain([open.since + PATIENCE]).min();
             }
         }
         match (overdue.is_empty(), until) {
@@ -133,19 +147,46 @@ impl Own {
 
     /// Gives the cache as long again: the object is being read afresh.
     pub fn extend(&self, object: &ObjectId) {
-        if let Some((_, since, _)) = self.lock().get_mut(object) {
-            *since = Instant::now();
+        if let Some(open) = self.lock().open.get_mut(object) {
+            open.since = Instant::now();
         }
     }
 
-    /// Expects nothing of an object any more: it was read afresh.
-    pub fn forget(&self, object: &ObjectId) {
-        self.lock().remove(object);
+    /// The object could not be read: its time is up again.
+    pub fn expire(&self, object: &ObjectId) {
+        if let Some(open) = self.lock().open.get_mut(object) {
+            open.since = long_ago();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectId, (Expectation, Instant, Key)>> {
+    /// The number of what is expected of an object, as long as it is that.
+    pub(super) fn number(&self, object: &ObjectId) -> Option<u64> {
+        self.lock().open.get(object).map(|open| open.number)
+    }
+
+    /// Expects that of an object no longer: it was read afresh. What is expected only since the read began stays.
+    pub(super) fn forget(&self, object: &ObjectId, number: Option<u64>) {
+        let mut inner = self.lock();
+        if inner.open.get(object).is_some_and(|open| Some(open.number) == number) {
+            inner.open.remove(object);
+        }
+    }
+
+    /// The rollouts of whose objects something is expected.
+    #[must_use]
+    pub fn rollouts(&self) -> BTreeSet<Key> {
+        self.lock().open.values().map(|open| open.rollout.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When what is overdue now began.
+fn long_ago() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(PATIENCE).unwrap_or(now)
 }
 
 impl Expectation {
@@ -214,7 +255,7 @@ mod tests {
         own.expect(set("web-1"), &rollout, Expectation::AtLeast("10".to_owned()));
         tokio::time::advance(PATIENCE).await;
         assert_eq!(own.settled(&rollout), Settled::Overdue(vec![set("web-1")]));
-        own.forget(&set("web-1"));
+        own.forget(&set("web-1"), own.number(&set("web-1")));
         assert_eq!(own.settled(&rollout), Settled::Yes);
     }
 
@@ -243,7 +284,17 @@ mod tests {
                 && !own.awaits_set(&rollout, |name| name == "web-2")
         );
         assert!(!own.awaits_pods(&rollout));
-        own.forget(&set("web-1"));
+        own.forget(&set("web-1"), own.number(&set("web-1")));
         assert_eq!(own.settled(&rollout), Settled::Yes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_expected_since_a_fresh_look_began_is_not_settled_by_it() {
+        let (own, rollout) = (Own::default(), Key::new("shop", "web"));
+        own.expect(set("web-1"), &rollout, Expectation::Unsure);
+        let number = own.number(&set("web-1"));
+        own.expect(set("web-1"), &rollout, Expectation::Unsure);
+        own.forget(&set("web-1"), number);
+        assert_eq!(own.rollouts(), BTreeSet::from([rollout]), "the second write found no answer either");
     }
 }

@@ -65,6 +65,7 @@ pub async fn follow(store: Arc<Store>, client: Client, scope: Scope) {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
+    store.rollouts.watches(&scope.labels);
     let mut follower = Follower { store, api, labels: scope.labels, version: None };
     let mut backoff = DefaultBackoff::default();
     loop {

@@ -39,7 +39,7 @@ pub use object::{Key, ObjectId};
 pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
 pub use version::ResourceVersion;
-pub use write::{DISRUPTION_BUDGET, DryRun, Refusal, WriteError, Writer};
+pub use write::{DISRUPTION_BUDGET, DryRun, Fate, Refusal, WriteError, Writer};
 pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::crd::{Rollout, Strategy};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use kube::ResourceExt;
 
+use crate::plan;
+
 /// The namespace and name of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -52,6 +54,18 @@ impl ObjectId {
     pub fn key(&self) -> &Key {
         match self {
             Self::Rollout(key) | Self::ReplicaSet(key) | Self::Service(key) | Self::Pod(key) => key,
+        }
+    }
+}
+
+impl From<&ObjectId> for plan::Object {
+    fn from(object: &ObjectId) -> Self {
+        let name = object.key().name.clone();
+        match object {
+            ObjectId::Rollout(_) => Self::Rollout,
+            ObjectId::ReplicaSet(_) => Self::ReplicaSet(name),
+            ObjectId::Service(_) => Self::Service(name),
+            ObjectId::Pod(_) => Self::Pod(name),
         }
     }
 }

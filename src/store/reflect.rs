@@ -67,6 +67,7 @@ where
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
+    R::cache(&store).watches(&scope.labels);
     let config = watcher::Config::default().labels(&scope.labels);
     let mut events = watch(api, config).default_backoff().boxed();
     let mut listed = Vec::new();

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use super::Store;
 use super::expect::Expectation;
 use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
-use super::object::{Key, ObjectId};
+use super::object::{Key, ObjectId, is_at_least};
 use super::reflect::Stored;
 use crate::plan::{UNAVAILABLE, Version};
 
@@ -48,10 +50,19 @@ pub struct Refusal {
     pub reason: String,
     /// Its message.
     pub message: String,
-    /// Whether the server itself is in trouble, so that the answer says nothing of what was sent.
-    pub is_passing: bool,
-    /// Whether the write may have been carried out all the same.
-    pub is_unsure: bool,
+    /// What it says of the write.
+    pub fate: Fate,
+}
+
+/// What a refusal says of the write that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was not carried out, for what it is.
+    Denied,
+    /// It was not carried out because the server has too much to do: that says nothing of what was sent.
+    NotBegun,
+    /// It may have been carried out all the same.
+    Unknown,
 }
 
 /// Whether a question to the server was answered.
@@ -249,13 +260,13 @@ impl Writer {
         Ok(is_there)
     }
 
-    /// Reads an object afresh into the caches, and expects nothing of it any more.
+    /// Reads an object afresh into the caches, and expects nothing more of it that was expected before.
     ///
     /// # Errors
     ///
     /// [`WriteError::Refused`] when the server does not answer.
     pub async fn refresh(&self, object: &ObjectId) -> Result<(), WriteError> {
-        let key = object.key();
+        let (key, number) = (object.key(), self.store.own.number(object));
         match object {
             ObjectId::Rollout(_) => self.read_afresh(self.rollouts(key), key).await?,
             ObjectId::ReplicaSet(_) => self.read_afresh(self.sets(key), key).await?,
@@ -265,14 +276,28 @@ impl Writer {
                 self.read_afresh(api, key).await?;
             }
         }
-        self.store.own.forget(object);
+        self.store.own.forget(object, number);
         Ok(())
     }
 
+    /// By a list of one, which whoever may watch may ask for (Argo Rollouts' own ClusterRole lets nobody get a pod), and which has just
+    /// what the watch has.
     async fn read_afresh<R: Stored>(&self, api: Api<R>, key: &Key) -> Result<(), WriteError> {
-        match self.answer(api.get_opt(&key.name)).await? {
+        let cache = R::cache(&self.store);
+        let reading = cache.read_past(key);
+        let this =
+            ListParams::default().labels(cache.selector()).fields(&format!("metadata.name={}", key.name));
+        let list = self.answer(api.list(&this)).await?;
+        match list.items.into_iter().next() {
+            Some(_) if reading.is_outdated() => {}
             Some(object) => self.store.take_in(object),
-            None => self.store.take_out::<R>(key),
+            None => {
+                let as_of = list.metadata.resource_version.unwrap_or_default();
+                let is_newer = cache.version(key).is_some_and(|cached| !is_at_least(&as_of, &cached));
+                if !is_newer {
+                    self.store.take_out::<R>(key);
+                }
+            }
         }
         Ok(())
     }
@@ -313,7 +338,9 @@ impl Writer {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         match self.answer(self.dynamic_sets(rollout).create(&params, &dynamic(object)?)).await {
             Ok(stored) => Ok(DryRun::Stored(stored.data)),
-            Err(WriteError::Refused(refusal)) if refusal.is_passing => Err(WriteError::Refused(refusal)),
+            Err(WriteError::Refused(refusal)) if refusal.fate != Fate::Denied => {
+                Err(WriteError::Refused(refusal))
+            }
             Err(error) => Ok(DryRun::Refused(refusal("", error.to_string()))),
         }
     }
@@ -374,7 +401,7 @@ impl Writer {
 
     /// After a write that may have been carried out though it found no answer, its object is to be read afresh.
     fn doubt<T>(&self, object: &ObjectId, rollout: &Key, answer: &Result<T, WriteError>) {
-        if matches!(answer, Err(WriteError::Refused(refusal)) if refusal.is_unsure) {
+        if matches!(answer, Err(WriteError::Refused(refusal)) if refusal.fate == Fate::Unknown) {
             self.store.expect(object, rollout, &Expectation::Unsure);
         }
     }
@@ -397,11 +424,11 @@ fn is_budgets(status: &Status) -> bool {
 }
 
 fn refusal(reason: &str, message: String) -> Refusal {
-    Refusal { reason: reason.to_owned(), message, is_passing: false, is_unsure: false }
+    Refusal { reason: reason.to_owned(), message, fate: Fate::Denied }
 }
 
 fn unavailable(message: String) -> WriteError {
-    WriteError::Refused(Refusal { is_passing: true, is_unsure: true, ..refusal(UNAVAILABLE, message) })
+    WriteError::Refused(Refusal { fate: Fate::Unknown, ..refusal(UNAVAILABLE, message) })
 }
 
 fn classify(error: kube::Error) -> WriteError {
@@ -410,13 +437,13 @@ fn classify(error: kube::Error) -> WriteError {
         (409, "AlreadyExists") => WriteError::Taken,
         (409, _) => WriteError::Stale,
         (404 | 410, _) => WriteError::Gone,
-        // It has not begun.
-        (429, _) => WriteError::Refused(Refusal { is_passing: true, ..refusal(UNAVAILABLE, status.message) }),
+        (429, _) => {
+            WriteError::Refused(Refusal { fate: Fate::NotBegun, ..refusal(UNAVAILABLE, status.message) })
+        }
         (503 | 504, _) => unavailable(status.message),
         // Such as a webhook that fails: that may last, and is worth saying.
         (500.., reason) => {
-            let refusal = refusal(reason, status.message);
-            WriteError::Refused(Refusal { is_passing: true, is_unsure: true, ..refusal })
+            WriteError::Refused(Refusal { fate: Fate::Unknown, ..refusal(reason, status.message) })
         }
         (_, reason) => WriteError::Refused(refusal(reason, status.message)),
     }
@@ -466,5 +493,34 @@ mod tests {
         let wanted = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "web-a" },
             "deleteOptions": { "preconditions": { "uid": "uid-a" } } });
         assert_eq!(*sent.lock().unwrap(), [wanted]);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_deleted_while_it_was_read_is_not_put_back() {
+        let store: Arc<Store> = Arc::default();
+        store.sets.watches("rollouts-pod-template-hash");
+        let set = json!({ "metadata": { "name": "web-1", "namespace": "shop", "resourceVersion": "7" }, "spec": {} });
+        store.take_in::<SetRecord>(serde_json::from_value(set.clone()).unwrap());
+        let key = Key::new("shop", "web-1");
+        let (deleting, deleted) = (Arc::clone(&store), key.clone());
+        let serve = move |request: http::Request<kube::client::Body>| {
+            let (store, key, set) = (Arc::clone(&deleting), deleted.clone(), set.clone());
+            async move {
+                let query = request.uri().query().unwrap_or_default();
+                assert!(query.contains("fieldSelector=metadata.name%3Dweb-1"), "{query}");
+                assert!(query.contains("labelSelector=rollouts-pod-template-hash"), "{query}");
+                store.take_out::<SetRecord>(&key);
+                let list = json!({ "kind": "ReplicaSetList", "apiVersion": "apps/v1",
+                    "metadata": { "resourceVersion": "8" }, "items": [set] });
+                let body = kube::client::Body::from(list.to_string().into_bytes());
+                Ok::<_, Infallible>(http::Response::new(body))
+            }
+        };
+        let writer = Writer::new(Client::new(tower::service_fn(serve), "default"), Arc::clone(&store));
+        let (object, rollout) = (ObjectId::ReplicaSet(key.clone()), Key::new("shop", "web"));
+        store.own.expect(object.clone(), &rollout, Expectation::Unsure);
+        writer.refresh(&object).await.unwrap();
+        assert!(store.sets.get(&key).is_none());
+        assert!(store.own.rollouts().is_empty(), "nothing is expected of it any more");
     }
 }

@@ -26,7 +26,7 @@ use crate::plan::{
     self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Observed, Plan, Question, Urgency, event,
     restart,
 };
-use crate::store::{Changed, DryRun, Key, Settled, Store, WriteError, Writer};
+use crate::store::{Changed, DryRun, Key, ObjectId, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
 
 /// How long a rollout rests whose plan could not be made at all.
@@ -163,6 +163,10 @@ impl Planner {
         }
         for key in self.known.keys() {
             self.shared.wake(key);
+        }
+        // What was written while this process led before, to rollouts that may be gone.
+        for key in self.shared.store.own.rollouts() {
+            self.shared.wake(&key);
         }
     }
 
@@ -413,7 +417,12 @@ impl Planner {
     }
 
     /// The caches had time enough to show our own writes: the objects are read afresh.
-    fn look_afresh(&self, key: &Key, objects: Vec<crate::store::ObjectId>) {
+    fn look_afresh(&self, key: &Key, mut objects: Vec<ObjectId>) {
+        objects.retain(|object| !self.shared.is_put_off(key, &Attempt::Read(object.into())));
+        if objects.is_empty() {
+            // Their pauses end with a wake each.
+            return;
+        }
         for object in &objects {
             self.shared.store.own.extend(object);
         }
@@ -421,8 +430,13 @@ impl Planner {
         self.errands.spawn(async move {
             for object in objects {
                 tracing::warn!(rollout = %key, ?object, "the cache does not tell what became of our own write: reading afresh");
-                if let Err(error) = writer.refresh(&object).await {
-                    tracing::warn!(rollout = %key, ?object, %error, "cannot read afresh");
+                let attempt = Attempt::Read((&object).into());
+                match writer.refresh(&object).await {
+                    Ok(()) => shared.store.memory.succeeded(&key, &attempt),
+                    Err(error) => {
+                        shared.store.own.expire(&object);
+                        shared.unanswered(&key, attempt, error);
+                    }
                 }
             }
             shared.wake(&key);

@@ -10,7 +10,7 @@ use tracing::Instrument;
 use super::planner::Shared;
 use super::queue::work;
 use crate::plan::{Attempt, Eviction, Evictions};
-use crate::store::{DISRUPTION_BUDGET, Key, WriteError, Writer};
+use crate::store::{DISRUPTION_BUDGET, Fate, Key, WriteError, Writer};
 
 /// Runs until it is told to stop.
 pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop: CancellationToken) {
@@ -50,7 +50,7 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, key: Key, evictions: Evi
             }
             Err(WriteError::Refused(refusal)) => {
                 // It may have gone all the same.
-                left -= usize::from(refusal.is_unsure);
+                left -= usize::from(refusal.fate == Fate::Unknown);
                 shared.refused(&key, attempt, &refusal.reason, &refusal.message);
             }
         }
