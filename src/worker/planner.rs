@@ -59,7 +59,7 @@ impl Shared {
 
     /// Remembers that a write was refused, and has it planned again when its pause is over.
     pub(super) fn refused(&self, key: &Key, attempt: Attempt, reason: &str, message: &str) {
-        tracing::warn!(rollout = %key, ?attempt, reason, message, "write refused");
+        tracing::warn!(rollout = %key, ?attempt, reason, message, "request refused");
         self.metrics.reconcile_error(&key.namespace, &key.name);
         self.put_off(key, attempt, reason, message);
     }
@@ -418,9 +418,13 @@ impl Planner {
 
     /// The caches had time enough to show our own writes: the objects are read afresh.
     fn look_afresh(&self, key: &Key, mut objects: Vec<ObjectId>) {
-        objects.retain(|object| !self.shared.is_put_off(key, &Attempt::Read(object.into())));
+        let (memory, now) = (&self.shared.store.memory, self.shared.clock.now());
+        let next_try = |object: &ObjectId| memory.next_try(key, &Attempt::Read(object.into()), now);
+        if let Some(next) = objects.iter().filter_map(next_try).min() {
+            self.shared.wake_at(key, next);
+        }
+        objects.retain(|object| next_try(object).is_none());
         if objects.is_empty() {
-            // Their pauses end with a wake each.
             return;
         }
         for object in &objects {
