@@ -72,7 +72,7 @@ fn alter(text: &Bytes, falsify: fn(&mut Value)) -> Bytes {
         items.iter_mut().for_each(falsify);
     } else if let Some(object) = value.get_mut("object") {
         falsify(object);
-    } else {
+    } else if value["kind"] != "Status" {
         falsify(&mut value);
     }
     Bytes::from(format!("{value}\n"))

@@ -151,10 +151,10 @@ impl Watcher {
     fn check_rollout(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
         let Some(new) = write.new else { return Ok(()) };
         let rollout: Rollout = parse(new)?;
+        check_abort(write)?;
         if by == By::Us {
             check_intentions(write)?;
         }
-        check_abort(write)?;
         self.properties.next(Version::Rollout(&rollout), by, write.time)?;
         let observed = rollout.status().observed_generation();
         self.specs.retain(|spec| spec.metadata.generation >= observed);
