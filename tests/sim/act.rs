@@ -40,7 +40,10 @@ impl<'a> Actor<'a> {
     /// Does one thing. What cannot be done at the moment is left undone.
     pub async fn act(&mut self, act: &Act) -> anyhow::Result<()> {
         let now = self.cluster.now();
-        self.cluster.watcher().act(&format!("{act:?}"), act.disturbs(), now);
+        self.cluster.watcher().act(&format!("{act:?}"), now);
+        if act.disturbs() {
+            self.cluster.watcher().disturb(now);
+        }
         match act {
             Act::Revise(_) | Act::Undo(_) => self.revise(act).await,
             Act::Abort => self.status(json!({ "abort": true })).await,
@@ -98,15 +101,15 @@ impl<'a> Actor<'a> {
                 }
             }
             Act::Quota(time) => {
-                cluster.weather.quota(true);
+                cluster.weather.impose_quota();
                 cluster.until(*time, Ends::Quota);
             }
             Act::Webhook(webhook, time) => {
-                cluster.weather.webhook(*webhook, true);
+                cluster.weather.refuse(*webhook);
                 cluster.until(*time, Ends::Webhook(*webhook));
             }
             Act::Away(time) => {
-                cluster.weather.away(true);
+                cluster.weather.go_away();
                 cluster.until(*time, Ends::Away);
             }
             Act::Part(time) => cluster.part_leader(*time),

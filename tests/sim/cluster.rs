@@ -17,8 +17,9 @@ use rolloutd::telemetry::Metrics;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::lens::Lens;
 use crate::program::Program;
-use crate::watcher::Watcher;
+use crate::watcher::{SOMEBODY, Watcher};
 use crate::weather::{Weather, Webhook, Wire};
 
 /// The namespace of the rollout.
@@ -50,9 +51,6 @@ pub enum Ends {
     Parted(Wire),
 }
 
-/// Shows a control plane something else than what is stored.
-pub type Lens = fn(Client) -> Client;
-
 struct Member {
     process: Process,
     wire: Wire,
@@ -67,8 +65,8 @@ impl Connect for Wires<'_> {
     fn client(&self, part: Part) -> Client {
         let client = self.cluster.weather.client(&self.cluster.api, part.agent(), &self.wire);
         match self.cluster.lens {
-            Some(lens) if part == Part::Watch => lens(client),
-            _ => client,
+            Some(lens) => lens.over(part, client),
+            None => client,
         }
     }
 }
@@ -79,7 +77,7 @@ impl Cluster {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let api =
             ApiServer::new(apiserver::Config { seed: program.seed, ..apiserver::Config::new(clock.clone()) });
-        let client = api.client("test");
+        let client = api.client(SOMEBODY);
         let weather = Weather::new(program.seed);
         prepare(&client).await;
         let config = simcluster::Config {
@@ -157,7 +155,7 @@ impl Cluster {
     /// The leader cannot reach the API server for a while.
     pub fn part_leader(&mut self, time: Duration) {
         let wire = self.members[self.leader()].wire.clone();
-        wire.part(true);
+        wire.part();
         self.until(time, Ends::Parted(wire));
     }
 
@@ -180,10 +178,10 @@ impl Cluster {
 
     fn end(&self, ends: Ends) {
         match ends {
-            Ends::Quota => self.weather.quota(false),
-            Ends::Webhook(webhook) => self.weather.webhook(webhook, false),
-            Ends::Away => self.weather.away(false),
-            Ends::Parted(wire) => wire.part(false),
+            Ends::Quota => self.weather.lift_quota(),
+            Ends::Webhook(webhook) => self.weather.admit(webhook),
+            Ends::Away => self.weather.come_back(),
+            Ends::Parted(wire) => wire.join(),
         }
     }
 
@@ -230,7 +228,7 @@ impl Cluster {
 
     /// Puts a line into the journal.
     pub fn note(&self, what: &str) {
-        self.watcher().act(what, false, self.now());
+        self.watcher().act(what, self.now());
     }
 
     /// The API of the control plane that leads.

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
+use rolloutd::crd::{CanaryStep, ConditionType, Rollout, RolloutPhase, StepAction, Strategy, keys};
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::blocker::Reason;
 use serde_json::json;
@@ -85,8 +85,10 @@ async fn stand(cluster: &mut Cluster) -> anyhow::Result<Standing> {
             return Ok(Standing::Healthy);
         }
         let explained = explain(cluster).await?;
-        if let Some(reason) = explained.iter().find_map(|blocker| waits_for_somebody(&rollout, blocker)) {
-            return Ok(Standing::Waits(reason));
+        for blocker in &explained {
+            if waits_for_somebody(cluster, &rollout, blocker).await {
+                return Ok(Standing::Waits(blocker.reason()));
+            }
         }
         left = left.saturating_sub(LOOK_EVERY);
         ensure!(!left.is_zero(), "stuck: {:#?}\nblockers: {explained:#?}", rollout.status);
@@ -108,21 +110,54 @@ async fn explain(cluster: &Cluster) -> anyhow::Result<Vec<v1::Blocker>> {
     Ok(asked.map(|answer| answer.into_inner().blockers).unwrap_or_default())
 }
 
-/// Whether a blocker is one that only somebody can end.
-fn waits_for_somebody(rollout: &Rollout, blocker: &v1::Blocker) -> Option<Reason> {
-    let image = rollout.spec.template.as_ref()?.pointer("/spec/containers/0/image")?.as_str()?;
-    let reason = blocker.reason();
-    let is_somebodys = match reason {
-        Reason::PausedBySpec | Reason::Aborted | Reason::InvalidSpec | Reason::ServiceMissing => true,
-        Reason::PauseStep | Reason::BlueGreenPause => blocker.next_time.is_none(),
+/// Whether a blocker is one that only somebody can end: what the control plane says of it must be so by what is stored.
+async fn waits_for_somebody(cluster: &Cluster, rollout: &Rollout, blocker: &v1::Blocker) -> bool {
+    let (spec, status) = (&rollout.spec, rollout.status());
+    match blocker.reason() {
+        Reason::PausedBySpec => spec.paused(),
+        // The watcher sees to it that only somebody aborts.
+        Reason::Aborted => status.abort(),
+        Reason::InvalidSpec => spec.min_ready_seconds() >= spec.progress_deadline_seconds(),
+        Reason::ServiceMissing => lacks_service(cluster, rollout).await,
+        Reason::PauseStep | Reason::BlueGreenPause => {
+            blocker.next_time.is_none() && awaits_promotion(rollout, blocker.reason())
+        }
         Reason::PodFailing | Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
-            let condition = rollout.status().condition(&ConditionType::Progressing);
-            !image.contains(":good-")
+            let image = spec
+                .template
+                .as_ref()
+                .and_then(|template| template.pointer("/spec/containers/0/image")?.as_str());
+            let condition = status.condition(&ConditionType::Progressing);
+            image.is_some_and(|image| !image.contains(":good-"))
                 && condition.is_some_and(|condition| condition.reason == "ProgressDeadlineExceeded")
         }
         _ => false,
-    };
-    is_somebodys.then_some(reason)
+    }
+}
+
+/// Whether a Service that the strategy names is missing.
+async fn lacks_service(cluster: &Cluster, rollout: &Rollout) -> bool {
+    let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() else { return false };
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let there = services.list_metadata(&ListParams::default()).await.expect("no fault reaches this client");
+    let mut names = [Some(&strategy.active_service), strategy.preview_service.as_ref()].into_iter().flatten();
+    names.any(|name| there.items.iter().all(|service| service.name_any() != *name))
+}
+
+/// Whether the pause that lasts has no end by the spec.
+fn awaits_promotion(rollout: &Rollout, reason: Reason) -> bool {
+    let status = rollout.status();
+    match rollout.spec.strategy() {
+        Ok(Strategy::Canary(canary)) if reason == Reason::PauseStep => {
+            let index = status.current_step_index.and_then(|index| usize::try_from(index).ok());
+            let step = index.and_then(|index| canary.steps().get(index)).map(CanaryStep::action);
+            matches!(step, Some(Ok(StepAction::Pause(pause))) if pause.duration.is_none())
+        }
+        Ok(Strategy::BlueGreen(strategy)) if reason == Reason::BlueGreenPause => {
+            strategy.auto_promotion_enabled == Some(false)
+        }
+        _ => false,
+    }
 }
 
 /// Does what a blocker waits for.

@@ -93,7 +93,7 @@ pub enum Act {
     Restart,
     ChangeLimits(Limits),
     ChangeSteps(Vec<Value>),
-    /// Neither surge nor unavailable: invalid.
+    /// A minReadySeconds beyond the progress deadline: invalid.
     Invalidate,
     Annotate,
     LabelSet(usize),

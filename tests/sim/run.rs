@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::act::Actor;
-use crate::cluster::{Cluster, Lens};
+use crate::cluster::Cluster;
 use crate::end::end;
+use crate::lens::Lens;
 use crate::program::Program;
 
 /// How many failures are told before it is enough.

@@ -22,6 +22,9 @@ const MEMORY: SignedDuration = SignedDuration::from_secs(60);
 const MOST_WRITES: usize = 120;
 const SPELL: SignedDuration = SignedDuration::from_secs(10);
 
+/// The User-Agent of those who act on the rollout, but for RPCs.
+pub const SOMEBODY: &str = "test";
+
 /// Kinds whose names and contents are not of one seed: they hold ids that are unique everywhere, or the time of the machine.
 const UNREPEATABLE: [&str; 3] = ["controllerrevisions", "events", "leases"];
 
@@ -37,9 +40,10 @@ pub struct Watcher {
     recent: Vec<Timestamp>,
     /// Writes of our workers.
     pub writes: usize,
-    /// Until when evictions are not judged.
+    /// Until when evictions are not judged, because pods may fail.
     disturbed: Option<Timestamp>,
-    rollout: Option<Rollout>,
+    /// The rollout by each spec that may be acted on: the last that was observed, and newer ones.
+    specs: Vec<Rollout>,
 }
 
 impl Default for Watcher {
@@ -52,7 +56,7 @@ impl Default for Watcher {
             recent: Vec::new(),
             writes: 0,
             disturbed: None,
-            rollout: None,
+            specs: Vec::new(),
         }
     }
 }
@@ -82,12 +86,14 @@ impl Watcher {
     }
 
     /// Something is done to the rollout.
-    pub fn act(&mut self, act: &str, disturbs: bool, now: Timestamp) {
+    pub fn act(&mut self, act: &str, now: Timestamp) {
         self.journal.push(format!("{now} -- {act}"));
-        if disturbs {
-            self.properties.disturb();
-            self.disturbed = now.checked_add(MEMORY).ok();
-        }
+    }
+
+    /// Pods may fail from now on, or others change what sizes are decided on.
+    pub fn disturb(&mut self, now: Timestamp) {
+        self.properties.disturb();
+        self.disturbed = now.checked_add(MEMORY).ok();
     }
 
     /// Whoever holds `wire` dies right after so many more writes.
@@ -145,30 +151,40 @@ impl Watcher {
     fn check_rollout(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
         let Some(new) = write.new else { return Ok(()) };
         let rollout: Rollout = parse(new)?;
+        check_abort(write)?;
         if by == By::Us {
             check_intentions(write)?;
         }
         self.properties.next(Version::Rollout(&rollout), by, write.time)?;
-        self.rollout = Some(rollout);
+        let observed = rollout.status().observed_generation();
+        self.specs.retain(|spec| spec.metadata.generation >= observed);
+        if self.specs.last().is_none_or(|last| last.metadata.generation != rollout.metadata.generation) {
+            self.specs.push(rollout);
+        }
         Ok(())
     }
 
     /// Pods are only ever evicted by us, and only while enough others are available.
     fn check_eviction(&self, write: &Write<'_>) -> anyhow::Result<()> {
         ensure!(write.subresource == "eviction", "a pod is written by a worker");
-        let rollout = self.rollout.as_ref().ok_or_else(|| anyhow!("a pod of no rollout is evicted"))?;
+        ensure!(!self.specs.is_empty(), "a pod of no rollout is evicted");
+        let Some(evicted) = write.old else { return Ok(()) };
         if self.disturbed.is_some_and(|until| write.time < until) {
             return Ok(());
         }
-        let (Some(old), Ok(rollouts_pods)) = (write.old, pods(write)) else { return Ok(()) };
-        if !is_available(old) {
-            return Ok(());
-        }
-        let left = rollouts_pods.filter(|pod| is_available(pod)).count();
-        let least = least_available(rollout);
+        let leaves: Vec<(i32, i32)> = self
+            .specs
+            .iter()
+            .filter(|spec| is_available(evicted, spec, write.time))
+            .map(|spec| {
+                let left = pods(write).filter(|pod| is_available(pod, spec, write.time)).count();
+                (i32::try_from(left).unwrap_or(i32::MAX), least_available(spec))
+            })
+            .collect();
+        // By one of the specs, what was evicted was not available, or enough others are.
         ensure!(
-            i32::try_from(left).unwrap_or(i32::MAX) >= least,
-            "an eviction leaves {left} available pods of the least {least}"
+            leaves.len() < self.specs.len() || leaves.iter().any(|(left, least)| left >= least),
+            "an eviction leaves too few pods: (available, least) {leaves:?}"
         );
         Ok(())
     }
@@ -188,20 +204,28 @@ fn least_available(rollout: &Rollout) -> i32 {
 }
 
 /// Pods with a version of the rollout's, as of a write.
-fn pods<'a>(write: &Write<'a>) -> anyhow::Result<impl Iterator<Item = &'a Value> + use<'a>> {
+fn pods<'a>(write: &Write<'a>) -> impl Iterator<Item = &'a Value> + use<'a> {
     let all = write.objects.list(write.resource, None);
-    Ok(all.filter(|pod| {
+    all.filter(|pod| {
         pod.pointer("/metadata/labels").is_some_and(|labels| labels[keys::POD_TEMPLATE_HASH].is_string())
-    }))
+    })
 }
 
-fn is_available(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    let ready = conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    ready && pod.pointer("/metadata/deletionTimestamp").is_none()
+/// Whether a pod is ready for so long that it counts.
+fn is_available(pod: &Value, rollout: &Rollout, now: Timestamp) -> bool {
+    let least = SignedDuration::from_secs(rollout.spec.min_ready_seconds().into());
+    ready_since(pod).is_some_and(|since| now.duration_since(since) >= least)
+}
+
+/// Since when a pod is ready; `None` while it is not, or is on its way out.
+fn ready_since(pod: &Value) -> Option<Timestamp> {
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        return None;
+    }
+    let conditions = pod.pointer("/status/conditions")?.as_array()?;
+    let ready =
+        conditions.iter().find(|condition| condition["type"] == "Ready" && condition["status"] == "True")?;
+    ready["lastTransitionTime"].as_str()?.parse().ok()
 }
 
 fn is_owned(set: &Value) -> bool {
@@ -218,14 +242,26 @@ fn check_intentions(write: &Write<'_>) -> anyhow::Result<()> {
     let (Some(old), Some(new)) = (write.old, write.new) else { return Ok(()) };
     ensure!(old["spec"] == new["spec"], "a worker changed the spec");
     let at = |object: &Value, field: &str| object.pointer(&format!("/status/{field}")).cloned();
-    let aborts = |object: &Value| at(object, "abort") == Some(Value::Bool(true));
     let begins_anew =
         ["currentPodHash", "currentStepHash"].iter().any(|field| at(old, field) != at(new, field));
     // Where nothing is being updated, there is nothing to abort.
     let is_void = at(old, "currentPodHash") == at(old, "stableRS");
     let is_promoted = at(old, "promoteFull") == Some(Value::Bool(true)) && at(old, "abortedAt").is_some();
     ensure!(!aborts(old) || aborts(new) || begins_anew || is_void || is_promoted, "an abort was taken back");
+    ensure!(!aborts(new) || !begins_anew, "an update begins aborted");
     Ok(())
+}
+
+/// Only somebody aborts: no program has a rollout that aborts by itself, or aborts by RPC.
+fn check_abort(write: &Write<'_>) -> anyhow::Result<()> {
+    let was_aborted = write.old.is_some_and(aborts);
+    let is_somebody = write.user_agent == SOMEBODY;
+    ensure!(!write.new.is_some_and(aborts) || was_aborted || is_somebody, "it was aborted unasked");
+    Ok(())
+}
+
+fn aborts(rollout: &Value) -> bool {
+    rollout.pointer("/status/abort") == Some(&Value::Bool(true))
 }
 
 /// No two ReplicaSets have the same version.
@@ -292,9 +328,9 @@ fn summary(resource: &str, object: &Value) -> String {
         ),
         "services" => format!(" selector={}", at("/spec/selector")),
         "pods" => format!(
-            " phase={} available={} deleted={}",
+            " phase={} ready={} deleted={}",
             at("/status/phase"),
-            is_available(object),
+            ready_since(object).is_some(),
             at("/metadata/deletionTimestamp")
         ),
         _ => String::new(),

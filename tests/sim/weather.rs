@@ -117,9 +117,13 @@ impl Wire {
         self.cut.store(true, Ordering::SeqCst);
     }
 
-    /// Every request fails, or (`false`) none does for this reason.
-    pub fn part(&self, parted: bool) {
-        self.parted.store(parted, Ordering::SeqCst);
+    /// Every request fails, until they are joined again.
+    pub fn part(&self) {
+        self.parted.store(true, Ordering::SeqCst);
+    }
+
+    pub fn join(&self) {
+        self.parted.store(false, Ordering::SeqCst);
     }
 
     pub fn is_cut(&self) -> bool {
@@ -191,16 +195,23 @@ impl Weather {
         self.inner.lock().unwrap().storm = storm;
     }
 
-    pub fn quota(&self, quota: bool) {
-        self.inner.lock().unwrap().quota = quota;
+    /// No pods can be created, until the quota is lifted.
+    pub fn impose_quota(&self) {
+        self.inner.lock().unwrap().quota = true;
     }
 
-    pub fn webhook(&self, webhook: Webhook, refuses: bool) {
-        let mut inner = self.inner.lock().unwrap();
-        inner.webhooks.retain(|other| *other != webhook);
-        if refuses {
-            inner.webhooks.push(webhook);
-        }
+    pub fn lift_quota(&self) {
+        self.inner.lock().unwrap().quota = false;
+    }
+
+    /// The webhook refuses, until it admits again.
+    pub fn refuse(&self, webhook: Webhook) {
+        self.admit(webhook);
+        self.inner.lock().unwrap().webhooks.push(webhook);
+    }
+
+    pub fn admit(&self, webhook: Webhook) {
+        self.inner.lock().unwrap().webhooks.retain(|other| *other != webhook);
     }
 
     /// From now on every second write of a worker meets a conflict at first.
@@ -208,17 +219,19 @@ impl Weather {
         self.inner.lock().unwrap().every_second = Some(EverySecond::default());
     }
 
-    /// Takes the API server away, or brings it back.
-    pub fn away(&self, away: bool) {
-        self.away.is.store(away, Ordering::SeqCst);
-        if away {
-            self.away.begins.notify_waiters();
-        }
+    /// The API server cannot be reached, until it comes back.
+    pub fn go_away(&self) {
+        self.away.is.store(true, Ordering::SeqCst);
+        self.away.begins.notify_waiters();
+    }
+
+    pub fn come_back(&self) {
+        self.away.is.store(false, Ordering::SeqCst);
     }
 
     /// No faults any more.
     pub fn clear(&self) {
-        self.away(false);
+        self.come_back();
         let mut inner = self.inner.lock().unwrap();
         inner.storm = Storm::default();
         inner.webhooks.clear();

@@ -37,7 +37,7 @@ pub struct Properties {
     /// How old what a decision was made from may be.
     memory: SignedDuration,
     now: Timestamp,
-    /// Until when sizes are not judged, because others changed them.
+    /// Until when only the surge is judged, because others changed what sizes are decided on.
     disturbed: Option<Timestamp>,
     rollout: Option<Rollout>,
     /// Limits (most pods, least available) of the specs that the controller may act on: the last that it observed and newer ones.
@@ -207,11 +207,24 @@ impl Properties {
         if self.rollout.as_ref().is_none_or(|rollout| rollout.status().stable_rs().is_empty()) {
             return Ok(());
         }
+        let after = self.sums();
+        self.check_surge(&name, sums.0, after.0)?;
         if self.disturbed.is_some_and(|until| now < until) {
             return Ok(());
         }
         judged?;
-        self.check_sizes(&name, sums, self.sums())
+        self.check_sizes(&name, sums, after)
+    }
+
+    /// Not more pods are wanted than any spec that may be acted on permits. Pods that fail change nothing about it.
+    fn check_surge(&self, name: &str, before: i32, after: i32) -> anyhow::Result<()> {
+        let most = self.limits.iter().map(|(_, most, _)| *most).max();
+        ensure!(
+            most.is_none_or(|most| after <= most.max(before)),
+            "{name} resized: {before} -> {after} pods wanted, allowed {:?}",
+            self.limits
+        );
+        Ok(())
     }
 
     /// Not too many pods are wanted, and not too few are left, by the limits of any spec that may be acted on.
