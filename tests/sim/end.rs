@@ -104,7 +104,7 @@ fn is_healthy(rollout: &Rollout) -> bool {
         && !status.abort()
 }
 
-async fn explain(cluster: &Cluster) -> anyhow::Result<Vec<v1::Blocker>> {
+pub async fn explain(cluster: &Cluster) -> anyhow::Result<Vec<v1::Blocker>> {
     let name = format!("namespaces/{NAMESPACE}/rollouts/web");
     let asked = cluster.rpc().explain_rollout(v1::ExplainRolloutRequest { name }).await;
     Ok(asked.map(|answer| answer.into_inner().blockers).unwrap_or_default())

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use rolloutd::serve::Part;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::BoxError;
 
 /// Falsifies one resource.
@@ -19,6 +19,8 @@ pub enum Lens {
     Shows(&'static str, fn(&mut Value)),
     /// What it sends with every write.
     Writes(&'static str, fn(&mut Value)),
+    /// What it is answered instead of an answer of the server's, where this gives one: code, reason and message.
+    Answers(fn(&Request<Body>) -> Option<(u16, &'static str, &'static str)>),
 }
 
 impl Lens {
@@ -60,6 +62,14 @@ impl Lens {
                 let request = Request::from_parts(head, Body::from(alter(&body, falsify)));
                 Ok(client.send(request).await?.map(Answer::new))
             }
+            Self::Answers(instead) => match instead(&request) {
+                Some((code, reason, message)) => {
+                    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                        "reason": reason, "message": message });
+                    Ok(Response::builder().status(code).body(Answer::from(status.to_string()))?)
+                }
+                None => Ok(client.send(request).await?.map(Answer::new)),
+            },
             _ => Ok(client.send(request).await?.map(Answer::new)),
         }
     }

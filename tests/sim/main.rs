@@ -14,6 +14,7 @@ mod properties;
 mod act;
 mod cluster;
 mod end;
+mod held;
 mod lens;
 mod program;
 mod run;
