@@ -261,12 +261,16 @@ pub enum WayOut {
 #[must_use]
 pub fn way_out(limits: Limits, wanted: Counts, sizes: Sizes) -> Option<WayOut> {
     let (new, stable) = (sizes.new?, sizes.stable?);
-    if new.spec + stable.spec + sizes.older < limits.most() {
+    let excess = new.spec + stable.spec + sizes.older - limits.most();
+    if excess < 0 {
         return None;
     }
     if new.spec < wanted.new && new.missing() == 0 && stable.missing() > 0 {
-        let moving = stable.missing().min(wanted.new - new.spec);
-        return Some(WayOut::Swap(Counts { new: new.spec + moving, stable: stable.spec - moving }));
+        // What there is beyond the limits goes for good: others, or an earlier spec, wanted it.
+        let short = wanted.new - new.spec;
+        let going = stable.missing().min(excess + short);
+        let grows = (going - excess).max(0);
+        return Some(WayOut::Swap(Counts { new: new.spec + grows, stable: stable.spec - going }));
     }
     if new.spec > wanted.new && new.missing() > 0 {
         let going = new.missing().min(new.spec - wanted.new);

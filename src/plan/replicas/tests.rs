@@ -180,6 +180,22 @@ fn a_dead_stable_pod_makes_room_for_a_third_revision_when_surge_is_used_up() {
     assert_eq!(way_out(limits, wanted, sizes), Some(WayOut::Swap(Counts { new: 1, stable: 0 })));
 }
 
+/// Found by the simulation (seed 2462): spec.replicas had fallen while the stable version had no available pod, and the update gave
+/// its pods' places to the new version though more pods were wanted than there may be.
+#[test]
+fn places_beyond_the_limits_are_given_up_and_not_passed_on() {
+    let limits = Limits { replicas: 7, surge: 0, unavailable: 6 };
+    let wanted = Counts { new: 2, stable: 5 };
+    let size = |spec, available| Some(Size { spec, available });
+    let next = |stable, older| match way_out(limits, wanted, Sizes { new: size(0, 0), stable, older }) {
+        Some(WayOut::Swap(Counts { new, stable })) => (new, stable),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next(size(12, 0), 1), (2, 4), "six of them are beyond the limits, two are passed on");
+    assert_eq!(next(size(12, 10), 1), (0, 10), "those that are missing are not enough for the limits");
+    assert_eq!(next(size(6, 0), 1), (2, 4), "none is beyond the limits");
+}
+
 #[test]
 fn pods_of_an_aborted_version_that_never_came_up_make_room_for_the_stable_one() {
     // R=1, S=1, U=0: revision 2 stood alone at weight 100, revision 3 never became available and is aborted.
