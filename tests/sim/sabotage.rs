@@ -7,10 +7,10 @@ use crate::lens::Lens;
 use crate::program::{Act, Fortune, Program, Shape, Strategy};
 use crate::run::simulate;
 
-/// Among the programs of so many seeds it must be found.
-const SEEDS: u64 = 500;
+/// From so many seeds programs are drawn, in which it may show.
+const SEEDS: u64 = 20_000;
 
-/// And by so many of those that it may show in: what takes longer to be found is judged too kindly.
+/// So many of them are run; what these do not show is judged too kindly.
 const PROGRAMS: usize = 12;
 
 /// A rule that is broken.
@@ -51,14 +51,17 @@ const SABOTAGES: [Sabotage; 14] = [
     Sabotage {
         name: "one more pod counts as available",
         lens: Lens::Shows("replicasets", |set| count_available(set, 1)),
-        shows_in: |program| is_blue_green(program) && program.shape.replicas > 0,
+        // All pods of a larger set become available at about the same time.
+        shows_in: |program| is_blue_green(program) && matches!(program.shape.replicas, 1..=2),
         finding: "the active Service goes from",
     },
     Sabotage {
-        name: "one pod less is wanted",
+        name: "one pod less is wanted, of few",
         lens: Lens::Shows("rollouts", |rollout| {
-            if let Some(replicas) = rollout.pointer_mut("/spec/replicas") {
-                *replicas = json!(replicas.as_i64().map(|replicas| (replicas - 1).max(0)));
+            if let Some(replicas) = rollout.pointer_mut("/spec/replicas")
+                && let Some(few @ 1..=3) = replicas.as_i64()
+            {
+                *replicas = json!(few - 1);
             }
         }),
         shows_in: |program| {
@@ -103,8 +106,14 @@ const SABOTAGES: [Sabotage; 14] = [
         name: "pods count as available as soon as they are ready",
         lens: Lens::Shows("rollouts", |rollout| rollout["spec"]["minReadySeconds"] = json!(0)),
         shows_in: |program| {
-            let Shape { replicas, min_ready_seconds, .. } = program.shape;
-            restarts(program) && replicas > 2 && min_ready_seconds > 0 && !does(program, Act::disturbs)
+            let Shape { replicas, min_ready_seconds, strategy, .. } = &program.shape;
+            let one_by_one =
+                matches!(strategy, Strategy::Canary { limits, .. } if limits.unavailable == json!(1));
+            restarts(program)
+                && one_by_one
+                && *replicas > 2
+                && *min_ready_seconds > 0
+                && !does(program, Act::disturbs)
         },
         finding: "an eviction leaves too few pods",
     },

@@ -43,6 +43,8 @@ pub struct Properties {
     /// Limits (most pods, least available) of the specs that the controller may act on: the last that it observed and newer ones.
     limits: Vec<(i64, i32, i32)>,
     sets: BTreeMap<String, Set>,
+    /// When others made sets larger of late, and by how many pods.
+    raised: VecDeque<(Timestamp, i32)>,
     /// The Service that is active, and the hash that it selects.
     active: (String, String),
     /// What promotion requires, by the specs that the controller may act on.
@@ -77,6 +79,7 @@ impl Properties {
             rollout: None,
             limits: Vec::new(),
             sets: BTreeMap::new(),
+            raised: VecDeque::new(),
             active: Default::default(),
             required: Vec::new(),
         }
@@ -200,6 +203,7 @@ impl Properties {
             return Ok(());
         }
         if by == By::Others {
+            self.raised.push_back((now, (spec - old.unwrap_or(0)).max(0)));
             self.disturb();
             return Ok(());
         }
@@ -216,11 +220,15 @@ impl Properties {
         self.check_sizes(&name, sums, after)
     }
 
-    /// Not more pods are wanted than any spec that may be acted on permits. Pods that fail change nothing about it.
-    fn check_surge(&self, name: &str, before: i32, after: i32) -> anyhow::Result<()> {
+    /// Not more pods are wanted than any spec that may be acted on permits, but for those that others want since it was decided. Pods
+    /// that fail, and sets that are gone, change nothing about it.
+    fn check_surge(&mut self, name: &str, before: i32, after: i32) -> anyhow::Result<()> {
+        let since = self.since();
+        self.raised.retain(|(at, _)| *at > since);
+        let raised: i32 = self.raised.iter().map(|(_, pods)| pods).sum();
         let most = self.limits.iter().map(|(_, most, _)| *most).max();
         ensure!(
-            most.is_none_or(|most| after <= most.max(before)),
+            most.is_none_or(|most| after <= most.saturating_add(raised).max(before)),
             "{name} resized: {before} -> {after} pods wanted, allowed {:?}",
             self.limits
         );
