@@ -165,12 +165,20 @@ fn roll_out(
     now: Timestamp,
 ) -> Plan {
     let stance = Stance::seen(seen, revisions);
-    let Decision { sizing, progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
+    let Decision { sizing, mut progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
     let restart = restart::restart(told, revisions, &stance, now);
 
     let counts = Counts::of(seen, revisions, strategy);
-    let status = status::derive(seen, revisions, &progress.stance, counts, now);
-    let status = RolloutStatus { restarted_at: restart.restarted_at.clone(), ..status };
+    let derived = |stance: &Stance| RolloutStatus {
+        restarted_at: restart.restarted_at.clone(),
+        ..status::derive(seen, revisions, stance, counts, now)
+    };
+    let mut status = derived(&progress.stance);
+    let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
+    if let Some(cause) = conditions::abort_cause(&facts) {
+        step::give_up(&mut progress, revisions, stance::step_count(seen), cause);
+        status = derived(&progress.stance);
+    }
     let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
     let (conditions, turned) = conditions::conditions(&facts);
     let deadline = conditions::deadline(&facts, &conditions);

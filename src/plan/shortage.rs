@@ -18,6 +18,8 @@ struct Shortage<'a> {
     available_at: Option<Timestamp>,
     /// When the progress deadline passes, if it runs.
     deadline: Option<Timestamp>,
+    /// What happens then.
+    outcome: &'static str,
 }
 
 /// Says what keeps pods of a set from being available; nothing where all are.
@@ -38,6 +40,10 @@ pub(super) fn shortage(facts: &Facts<'_>, status: &RolloutStatus, set: &ReplicaS
         set,
         available_at: last.filter(|_| all_exist).and_then(|times| times.into_iter().max()),
         deadline: conditions::deadline(facts, status.conditions()),
+        outcome: match conditions::aborts_in_the_end(facts) {
+            true => "the update is aborted",
+            false => "the progress deadline passes",
+        },
         pods,
     };
     shortage.failing_pod().into_iter().chain([shortage.not_available()]).collect()
@@ -63,7 +69,7 @@ impl Shortage<'_> {
             since: pod.unready_since,
             message: format!("pod {:?}: {}{more}", pod.name, said(fault)),
             next: match self.deadline {
-                Some(_) => format!("the progress deadline passes, unless it runs before; {remedy}"),
+                Some(_) => format!("{}, unless it runs before; {remedy}", self.outcome),
                 None => format!("the cluster tries again; {remedy}"),
             },
             next_at: self.deadline,
@@ -77,12 +83,12 @@ impl Shortage<'_> {
         let (next, next_at) = match (self.available_at, self.deadline) {
             (Some(at), _) => {
                 message += "; the others are ready and count as available after minReadySeconds";
-                ("they are available", Some(at))
+                ("they are available".to_owned(), Some(at))
             }
             (None, Some(deadline)) => {
-                ("the progress deadline passes, unless they are available before", Some(deadline))
+                (format!("{}, unless they are available before", self.outcome), Some(deadline))
             }
-            (None, None) => ("it goes on once they are", None),
+            (None, None) => ("it goes on once they are".to_owned(), None),
         };
         if let (None, Some(pod)) = (self.available_at, self.pods.iter().find(|pod| pod.ready_since.is_none()))
         {
@@ -94,7 +100,7 @@ impl Shortage<'_> {
             condition: format!("status.availableReplicas {available}/{wanted}"),
             since: of_pods,
             message,
-            next: next.to_owned(),
+            next,
             next_at,
         }
     }

@@ -104,6 +104,16 @@ pub(super) fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps:
     }
 }
 
+/// Aborts an update that did not get on in time (progressDeadlineAbort).
+pub(super) fn give_up(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, cause: String) {
+    let stance = &mut progress.stance;
+    stance.abort = Abort::Since(None);
+    stance.abort_cause = Some(cause);
+    stance.check_point = false;
+    hold_aborted(stance, revisions, steps);
+    progress.wake_at = None;
+}
+
 /// An aborted update stands at its first step.
 pub(super) fn hold_aborted(stance: &mut Stance, revisions: &Revisions<'_>, steps: i32) {
     stance.pauses.clear();

@@ -27,6 +27,7 @@ scenarios! {
     superseded_while_waiting
     superseded_while_the_second_never_becomes_available
     the_deadline_without_a_pause
+    the_deadline_that_aborts
     the_deadline_does_not_run_in_the_pause
     scale_while_waiting
     paused_by_spec
@@ -326,6 +327,23 @@ async fn the_deadline_without_a_pause(drive: &Drive<'_>, replicas: i32) {
     let progressing = rollout.status().condition(&ConditionType::Progressing).unwrap();
     assert_eq!(progressing.reason, "ProgressDeadlineExceeded");
     assert_eq!(drive.served_by("active").await, "v1");
+    drive.set_image("v3").await;
+    healthy(drive).await;
+    serving(drive, "v3", "v3").await;
+}
+
+async fn the_deadline_that_aborts(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest_of(replicas, strategy(json!({}), json!({ "abortScaleDownDelaySeconds": 1 })));
+    manifest["spec"]["progressDeadlineSeconds"] = json!(3);
+    manifest["spec"]["progressDeadlineAbort"] = json!(true);
+    deploy(drive, manifest).await;
+    drive.set_image("never").await;
+    let rollout = drive.world.until("Degraded", is(RolloutPhase::Degraded)).await;
+    let message = rollout.status().message.as_deref().unwrap();
+    assert!(message.starts_with("RolloutAborted: Rollout aborted update to revision 2: "), "{message}");
+    assert!(rollout.status().abort() && message.ends_with(" has timed out progressing."), "{message}");
+    sized(drive, "never", 0).await;
+    serving(drive, "v1", "never").await;
     drive.set_image("v3").await;
     healthy(drive).await;
     serving(drive, "v3", "v3").await;

@@ -67,6 +67,7 @@ scenarios! {
     a_third_revision_supersedes_a_running_second
     a_third_revision_supersedes_a_second_that_never_becomes_available
     an_image_that_never_becomes_ready_runs_into_the_deadline
+    an_update_that_does_not_get_on_in_time_aborts_itself
     delete_cascades
 }
 
@@ -172,15 +173,7 @@ async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
     drive.set_image("v2").await;
     paused_at(drive, 1).await;
     drive.abort().await;
-    let rollout = drive
-        .world
-        .until("aborted and back", |rollout| {
-            is(RolloutPhase::Degraded)(rollout)
-                && rollout.status().available_replicas == Some(replicas)
-                && rollout.status().updated_replicas.unwrap_or(0) == 0
-                && rollout.status().replicas == Some(replicas)
-        })
-        .await;
+    let rollout = drive.world.until("aborted and back", is_back(replicas)).await;
     assert_eq!(
         rollout.status().message.as_deref(),
         Some("RolloutAborted: Rollout aborted update to revision 2")
@@ -302,6 +295,38 @@ async fn an_image_that_never_becomes_ready_runs_into_the_deadline(drive: &Drive<
     assert_eq!(progressing.reason, "ProgressDeadlineExceeded");
     drive.set_image("v3").await;
     paused_at(drive, 1).await;
+}
+
+async fn an_update_that_does_not_get_on_in_time_aborts_itself(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["progressDeadlineSeconds"] = json!(3);
+    manifest["spec"]["progressDeadlineAbort"] = json!(true);
+    drive.create(manifest).await;
+    healthy(drive).await;
+    drive.set_image("never").await;
+    let rollout = drive.world.until("aborted and back", is_back(replicas)).await;
+    let message = rollout.status().message.as_deref().unwrap();
+    assert!(message.starts_with("RolloutAborted: Rollout aborted update to revision 2: "), "{message}");
+    assert!(message.ends_with(" has timed out progressing."), "{message}");
+    assert!(rollout.status().aborted_at.is_some());
+    let blockers = drive.blockers().await;
+    assert!(blockers[0].ends_with(" has timed out progressing."), "{blockers:?}");
+    drive.retry().await;
+    drive.world.until("aborted and back again", is_back(replicas)).await;
+    drive.set_image("v3").await;
+    paused_at(drive, 1).await;
+}
+
+/// Whether an update was aborted and all pods are those of the stable version.
+fn is_back(replicas: i32) -> impl Fn(&Rollout) -> bool {
+    move |rollout| {
+        let status = rollout.status();
+        is(RolloutPhase::Degraded)(rollout)
+            && status.abort()
+            && status.available_replicas == Some(replicas)
+            && status.updated_replicas.unwrap_or(0) == 0
+            && status.replicas == Some(replicas)
+    }
 }
 
 async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {

@@ -3,6 +3,7 @@
 
 mod adversity;
 mod blue_green;
+mod deadline;
 mod duration;
 mod explain;
 mod properties;
