@@ -54,7 +54,6 @@ fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
         ("canaryMetadata", has_metadata(canary.canary_metadata.as_ref())),
         ("stableMetadata", has_metadata(canary.stable_metadata.as_ref())),
         ("pingPong", canary.ping_pong.is_some()),
-        ("replicaProgressThreshold", canary.replica_progress_threshold.is_some()),
     ];
     let fields = uses.into_iter().filter(|(_, used)| *used);
     let fields = fields.map(|(field, _)| format!("spec.strategy.canary.{field}"));

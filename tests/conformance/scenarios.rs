@@ -56,6 +56,7 @@ scenarios! {
     create
     rolling_update_without_steps
     weights_with_timed_pauses
+    a_step_that_needs_a_part_of_its_pods
     endless_pause_then_promote
     promote_full
     promote_to_a_step
@@ -137,6 +138,25 @@ async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
     drive.set_image("v2").await;
     let rollout = healthy(drive).await;
     assert_eq!(rollout.status().current_step_index, Some(8));
+}
+
+async fn a_step_that_needs_a_part_of_its_pods(drive: &Drive<'_>, replicas: i32) {
+    let steps = json!([{ "setWeight": 40 }, { "pause": { "duration": "1s" } }, { "setWeight": 70 }]);
+    let threshold = json!({ "type": "Percent", "value": 50 });
+    deployed(drive, replicas, json!({ "steps": steps, "replicaProgressThreshold": threshold })).await;
+    drive.set_image("v2").await;
+    let rollout = healthy(drive).await;
+    let status = rollout.status();
+    assert_eq!((status.updated_replicas, status.available_replicas), (Some(replicas), Some(replicas)));
+    // None of that version's pods ever is enough.
+    drive.set_image("never").await;
+    let waits = drive.world.until("its pods exist", |rollout| {
+        let status = rollout.status();
+        status.current_pod_hash() != status.stable_rs() && status.updated_replicas.unwrap_or(0) > 0
+    });
+    assert_eq!(waits.await.status().current_step_index, Some(0));
+    drive.undo(2).await;
+    healthy(drive).await;
 }
 
 async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {

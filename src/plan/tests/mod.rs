@@ -8,4 +8,5 @@ mod duration;
 mod explain;
 mod properties;
 mod scenarios;
+mod threshold;
 mod world;

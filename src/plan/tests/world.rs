@@ -16,6 +16,8 @@ use crate::plan::{
 pub(super) enum Outcome {
     Ready,
     Never,
+    /// So many of them are ready, and no more.
+    UpTo(i32),
 }
 
 fn service(name: &str) -> Service {
@@ -318,8 +320,11 @@ impl World {
         for set in self.sets.values_mut() {
             let image =
                 set.template.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
-            let ready = outcomes.get(image).copied().unwrap_or(Outcome::Ready) == Outcome::Ready;
-            let available = if ready { set.replicas } else { set.status.available.min(set.replicas) };
+            let available = match outcomes.get(image).copied().unwrap_or(Outcome::Ready) {
+                Outcome::Ready => set.replicas,
+                Outcome::Never => set.status.available.min(set.replicas),
+                Outcome::UpTo(pods) => pods.min(set.replicas),
+            };
             let before = set.status.clone();
             set.status.replicas = set.replicas;
             set.status.ready = available;
