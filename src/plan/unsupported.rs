@@ -17,10 +17,6 @@ pub fn fields(rollout: &Rollout) -> Vec<String> {
         }
     };
     check("spec.workloadRef", spec.workload_ref.is_some());
-    check(
-        "spec.rollbackWindow",
-        spec.rollback_window.as_ref().is_some_and(|window| window.revisions.unwrap_or(0) > 0),
-    );
     check("spec.analysis", spec.analysis.is_some());
     if let Some(blue_green) = strategy.and_then(|strategy| strategy.blue_green.as_ref()) {
         used.extend(blue_green_fields(blue_green));

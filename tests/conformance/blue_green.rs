@@ -21,6 +21,7 @@ scenarios! {
     the_old_version_stays_for_the_scale_down_delay
     rollback_inside_the_delay
     rollback_outside_the_delay
+    rollback_within_the_window
     abort_then_retry
     abort_then_undo
     undo_while_waiting
@@ -239,6 +240,25 @@ async fn rollback_outside_the_delay(drive: &Drive<'_>, replicas: i32) {
     serving(drive, "v1", "v1").await;
     let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
     assert_eq!(how.unwrap().as_str(), "RolledBack");
+}
+
+async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest_of(replicas, manual(json!({ "scaleDownDelaySeconds": 1 })));
+    manifest["spec"]["rollbackWindow"] = json!({ "revisions": 1 });
+    deploy(drive, manifest).await;
+    drive.set_image("v2").await;
+    waiting(drive).await;
+    drive.promote().await;
+    healthy(drive).await;
+    sized(drive, "v1", 0).await;
+    drive.undo(1).await;
+    let is_third = |rollout: &Rollout| rollout.metadata.annotations.as_ref().unwrap()[keys::REVISION] == "3";
+    let is_back = |rollout: &Rollout| is(RolloutPhase::Healthy)(rollout) && is_third(rollout);
+    let rollout = drive.world.until("back without a pause", is_back).await;
+    serving(drive, "v1", "v1").await;
+    let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
+    assert_eq!(how.unwrap().as_str(), "FastRolledBack");
+    drive.world.until_event("RolloutCompleted: Rollout completed update to revision 3").await;
 }
 
 async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {

@@ -63,6 +63,7 @@ scenarios! {
     abort_then_retry
     abort_then_undo
     undo_in_the_middle
+    rollback_within_the_window
     scale_in_the_middle
     pause_by_spec
     a_third_revision_supersedes_a_running_second
@@ -224,6 +225,28 @@ async fn undo_in_the_middle(drive: &Drive<'_>, replicas: i32) {
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v1"));
     assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "3");
+}
+
+async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["rollbackWindow"] = json!({ "revisions": 1 });
+    drive.create(manifest).await;
+    healthy(drive).await;
+    for version in ["v2", "v3"] {
+        drive.set_image(version).await;
+        paused_at(drive, 1).await;
+        drive.promote_full().await;
+        healthy(drive).await;
+    }
+    drive.undo(2).await;
+    let rollout = healthy(drive).await;
+    assert_eq!((current_image(&rollout), rollout.status().current_step_index), (image("v2").as_str(), Some(4)));
+    let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
+    assert_eq!(how.unwrap().as_str(), "FastRolledBack");
+    drive.world.until_event("SkipSteps: Rollback within window").await;
+    // The other is two versions back.
+    drive.undo(1).await;
+    paused_at(drive, 1).await;
 }
 
 async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {

@@ -7,6 +7,7 @@ mod deadline;
 mod duration;
 mod explain;
 mod properties;
+mod rollback_window;
 mod scenarios;
 mod threshold;
 mod world;

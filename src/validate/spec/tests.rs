@@ -31,7 +31,7 @@ fn a_plain_rollout_is_valid() {
 #[test]
 fn each_violation_names_the_field_the_value_and_the_rule() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 17] = [
+    let cases: [(Change, &str); 18] = [
         (
             |spec| spec["replicas"] = json!(-1),
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
@@ -59,6 +59,10 @@ fn each_violation_names_the_field_the_value_and_the_rule() {
         (
             |spec| spec["template"]["spec"]["restartPolicy"] = json!("Never"),
             "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ),
+        (
+            |spec| spec["rollbackWindow"] = json!({ "revisions": -1 }),
+            "spec.rollbackWindow.revisions: Invalid value: -1: must be greater than or equal to 0",
         ),
         (
             |spec| spec["progressDeadlineSeconds"] = json!(0),
