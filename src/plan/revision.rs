@@ -232,6 +232,7 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
 pub fn stripped(set: &ReplicaSet) -> Value {
     let mut template = (*set.template).clone();
     pod_template::remove_hash_label(&mut template);
+    pod_template::remove_injected_anti_affinity(&mut template);
     if let Some(annotation) = set.annotations.get(keys::EPHEMERAL_METADATA) {
         // What is recorded there and cannot be read was not put there by a controller.
         let _ = pod_template::remove_ephemeral_metadata(&mut template, annotation);
@@ -260,5 +261,6 @@ pub fn sample_set(seen: &Observed) -> Option<Value> {
 pub fn sampled_template(set: &Value) -> Option<Value> {
     let mut template = set.pointer("/spec/template")?.clone();
     pod_template::remove_hash_label(&mut template);
+    pod_template::remove_injected_anti_affinity(&mut template);
     Some(template)
 }

@@ -31,7 +31,6 @@ fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = Str
     let uses = [
         ("prePromotionAnalysis", blue_green.pre_promotion_analysis.is_some()),
         ("postPromotionAnalysis", blue_green.post_promotion_analysis.is_some()),
-        ("antiAffinity", blue_green.anti_affinity.is_some()),
         ("previewMetadata", has_metadata(blue_green.preview_metadata.as_ref())),
         ("activeMetadata", has_metadata(blue_green.active_metadata.as_ref())),
     ];
@@ -46,7 +45,6 @@ fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
         ("stableService", named(&canary.stable_service)),
         ("trafficRouting", canary.traffic_routing.is_some()),
         ("analysis", canary.analysis.is_some()),
-        ("antiAffinity", canary.anti_affinity.is_some()),
         ("canaryMetadata", has_metadata(canary.canary_metadata.as_ref())),
         ("stableMetadata", has_metadata(canary.stable_metadata.as_ref())),
         ("pingPong", canary.ping_pong.is_some()),

@@ -1,6 +1,8 @@
 //! What happens to rollouts. Each scenario runs on both clusters, by both drivers, with 1, 3 and 10 replicas.
 
-use rolloutd::crd::{ConditionType, Rollout, RolloutPhase};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use kube::ResourceExt as _;
+use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
 use serde_json::{Value, json};
 
 use crate::drive::{Drive, Driver};
@@ -64,6 +66,7 @@ scenarios! {
     abort_then_undo
     undo_in_the_middle
     rollback_within_the_window
+    versions_on_different_nodes
     scale_in_the_middle
     pause_by_spec
     a_third_revision_supersedes_a_running_second
@@ -249,6 +252,34 @@ async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
     paused_at(drive, 1).await;
 }
 
+async fn versions_on_different_nodes(drive: &Drive<'_>, replicas: i32) {
+    let rules = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 9 } });
+    deployed(drive, replicas, json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }], "antiAffinity": rules })).await;
+    let stable = healthy(drive).await.status().stable_rs().to_owned();
+    drive.set_image("v2").await;
+    let rollout = paused_at(drive, 1).await;
+    let terms = |set: &ReplicaSet| {
+        let spec = set.spec.template.as_ref()?.spec.as_ref()?;
+        spec.affinity.as_ref()?.pod_anti_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.clone()
+    };
+    for set in drive.sets().await {
+        let is_stable = set.labels().get(keys::POD_TEMPLATE_HASH) == Some(&stable);
+        let found = terms(&set).unwrap_or_default();
+        assert_eq!(found.len(), usize::from(!is_stable), "{set:#?}");
+        for term in found {
+            let selector = term.pod_affinity_term.label_selector.unwrap().match_expressions.unwrap();
+            assert_eq!((term.weight, selector[0].values.clone().unwrap()), (9, vec![stable.clone()]));
+        }
+    }
+    let template = rollout.spec.template.unwrap();
+    assert_eq!(template["spec"].get("affinity"), None, "the rollout's own template stays as it is");
+    drive.undo(1).await;
+    healthy(drive).await;
+    drive.undo(2).await;
+    paused_at(drive, 1).await;
+    assert_eq!(drive.sets().await.len(), 2, "each version is found again");
+}
+
 async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, endless()).await;
     drive.set_image("v2").await;
@@ -373,7 +404,6 @@ fn is_back(replicas: i32) -> impl Fn(&Rollout) -> bool {
 }
 
 async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
-    use k8s_openapi::api::apps::v1::ReplicaSet;
     use k8s_openapi::api::core::v1::Pod;
     use kube::Api;
     use kube::api::{DeleteParams, ListParams};

@@ -2,6 +2,7 @@
 //! design.md checked after every single write.
 
 mod adversity;
+mod anti_affinity;
 mod blue_green;
 mod deadline;
 mod duration;

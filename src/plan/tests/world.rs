@@ -299,8 +299,11 @@ impl World {
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
-                    set.generation += 1;
                 }
+                if let Some(template) = write.patch.pointer("/spec/template") {
+                    json_patch::merge(Arc::make_mut(&mut set.template), template);
+                }
+                set.generation += i64::from(write.patch.get("spec").is_some());
                 set.resource_version = version;
                 self.events
                     .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
