@@ -139,11 +139,14 @@ impl Decision {
         now: Timestamp,
     ) -> Self {
         match strategy {
-            Strategy::Canary(canary) => Self {
-                sizing: canary::sizing(seen, revisions, stance, canary, now),
-                progress: step::advance(seen, revisions, stance, canary, now),
-                services: Vec::new(),
-            },
+            Strategy::Canary(canary) => {
+                let sizing = canary::sizing(seen, revisions, stance, canary, now);
+                Self {
+                    progress: step::advance(seen, revisions, stance, canary, now),
+                    services: service::of_canary(seen, revisions, stance, canary, &sizing),
+                    sizing,
+                }
+            }
             Strategy::BlueGreen(strategy) => {
                 let update = BlueGreen { seen, revisions, strategy, now };
                 Self {

@@ -39,10 +39,7 @@ fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = Str
 }
 
 fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
-    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
     let uses = [
-        ("canaryService", named(&canary.canary_service)),
-        ("stableService", named(&canary.stable_service)),
         ("trafficRouting", canary.traffic_routing.is_some()),
         ("analysis", canary.analysis.is_some()),
         ("canaryMetadata", has_metadata(canary.canary_metadata.as_ref())),

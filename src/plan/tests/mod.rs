@@ -4,6 +4,7 @@
 mod adversity;
 mod anti_affinity;
 mod blue_green;
+mod canary_services;
 mod deadline;
 mod duration;
 mod explain;

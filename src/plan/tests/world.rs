@@ -20,6 +20,9 @@ pub(super) enum Outcome {
     UpTo(i32),
 }
 
+/// The Services there are.
+const SERVICES: [&str; 4] = ["active", "preview", "stable", "canary"];
+
 fn service(name: &str) -> Service {
     Service {
         name: name.to_owned(),
@@ -63,7 +66,7 @@ impl World {
         Self::with_strategy(replicas, json!({ "blueGreen": strategy }))
     }
 
-    /// With the Services `active` and `preview`.
+    /// With the Services `active` and `preview`, `stable` and `canary`.
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn with_strategy(replicas: i32, strategy: Value) -> Self {
         let object = json!({
@@ -88,7 +91,7 @@ impl World {
             sets: BTreeMap::new(),
             setbacks: Vec::new(),
             orphans: Vec::new(),
-            services: ["active", "preview"].map(|name| (name.to_owned(), service(name))).into(),
+            services: SERVICES.map(|name| (name.to_owned(), service(name))).into(),
             pods: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
@@ -108,7 +111,7 @@ impl World {
             defaulted: None,
             setbacks: self.setbacks.clone(),
             services: self.services.values().cloned().map(Arc::new).collect(),
-            absent_services: ["active", "preview"].map(str::to_owned).into(),
+            absent_services: SERVICES.map(str::to_owned).into(),
             pods: self.pods.clone(),
             pruned: Arc::default(),
         }
@@ -212,19 +215,22 @@ impl World {
     }
 
     /// The property of design.md for blue-green: the active Service is never given fewer available pods than promotion requires, unless
-    /// it had fewer still.
+    /// it had fewer still. Those of a canary are never given none.
     fn check_switch(&self, action: &ServiceAction) {
         let Value::String(to) = &action.write.patch["spec"]["selector"][keys::POD_TEMPLATE_HASH] else {
             return;
         };
         let before = self.services[&action.name].hash();
-        if action.name != "active" || before == to {
-            return;
-        }
         let available = |hash: &str| {
             let set = self.sets.values().find(|set| set.hash() == hash);
             set.map_or(0, |set| set.status.available)
         };
+        if ["stable", "canary"].contains(&action.name.as_str()) && before != to {
+            assert!(available(to) > 0, "{} {before} -> {to} without a pod", action.name);
+        }
+        if action.name != "active" || before == to {
+            return;
+        }
         let required = self.observed().rollout.spec.replicas();
         assert!(
             available(to) >= required || (!before.is_empty() && available(to) > available(before)),
