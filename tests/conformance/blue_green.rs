@@ -1,6 +1,7 @@
 //! Blue-green updates. Each scenario runs on both clusters, by both drivers, with several sizes; every switch of the active Service and
 //! every write to its version is checked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
@@ -34,7 +35,7 @@ scenarios! {
     paused_by_spec
     to_canary_and_back
     a_service_that_comes_later
-    delete_leaves_services_alone
+    delete_gives_services_their_selectors_back
 }
 
 /// A strategy that waits for its promotion.
@@ -470,10 +471,14 @@ async fn a_service_that_comes_later(drive: &Drive<'_>, replicas: i32) {
     serving(drive, "v1", "v1").await;
 }
 
-async fn delete_leaves_services_alone(drive: &Drive<'_>, replicas: i32) {
+async fn delete_gives_services_their_selectors_back(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, manual(json!({}))).await;
     drive.delete().await;
+    released(drive).await;
     for service in ["active", "preview"] {
-        drive.services().get(service).await.expect("it is the user's");
+        let service = drive.services().get(service).await.expect("it is the user's");
+        assert!(!service.metadata.annotations.unwrap_or_default().contains_key(keys::MANAGED_BY_ROLLOUTS));
+        let own = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        assert_eq!(service.spec.unwrap().selector, Some(own));
     }
 }

@@ -73,6 +73,7 @@ scenarios! {
     a_third_revision_supersedes_a_second_that_never_becomes_available
     an_image_that_never_becomes_ready_runs_into_the_deadline
     an_update_that_does_not_get_on_in_time_aborts_itself
+    services_select_the_stable_version_and_the_canary
     delete_cascades
 }
 
@@ -401,6 +402,49 @@ fn is_back(replicas: i32) -> impl Fn(&Rollout) -> bool {
             && status.updated_replicas.unwrap_or(0) == 0
             && status.replicas == Some(replicas)
     }
+}
+
+async fn services_select_the_stable_version_and_the_canary(drive: &Drive<'_>, replicas: i32) {
+    drive.create_services(&["stable", "canary"]).await;
+    let mut canary = endless();
+    json_patch::merge(&mut canary, &json!({ "stableService": "stable", "canaryService": "canary" }));
+    deployed(drive, replicas, canary.clone()).await;
+    serving(drive, "v1", "v1").await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    serving(drive, "v1", "v2").await;
+    drive.abort().await;
+    drive.world.until("aborted and back", is_back(replicas)).await;
+    serving(drive, "v1", "v1").await;
+    drive.retry().await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+    serving(drive, "v2", "v2").await;
+    canary["canaryService"] = Value::Null;
+    drive.canary(canary).await;
+    selecting(drive, "canary", "").await;
+    drive.delete().await;
+    selecting(drive, "stable", "").await;
+}
+
+/// Waits until the Services serve versions.
+async fn serving(drive: &Drive<'_>, stable: &str, canary: &str) {
+    for (service, version) in [("stable", stable), ("canary", canary)] {
+        let hash = drive.hash_of(version).await;
+        selecting(drive, service, &hash).await;
+    }
+}
+
+/// Waits until a Service selects a hash.
+async fn selecting(drive: &Drive<'_>, service: &str, hash: &str) {
+    let selects = async {
+        while drive.selected(service).await != hash {
+            drive.world.pass(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(60), selects).await;
+    assert!(in_time.is_ok(), "{service} never selects {hash:?}");
 }
 
 async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
