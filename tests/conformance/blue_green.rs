@@ -20,6 +20,7 @@ scenarios! {
     full_promotion
     a_preview_of_another_size
     the_old_version_stays_for_the_scale_down_delay
+    only_so_many_old_versions_stay_for_the_delay
     rollback_inside_the_delay
     rollback_outside_the_delay
     rollback_within_the_window
@@ -182,6 +183,26 @@ async fn the_old_version_stays_for_the_scale_down_delay(drive: &Drive<'_>, repli
     let old = drive.sets().await.into_iter().find(|set| set.spec.replicas == Some(0)).unwrap();
     assert!(!old.metadata.annotations.unwrap().contains_key(keys::SCALE_DOWN_DEADLINE));
     healthy(drive).await;
+}
+
+async fn only_so_many_old_versions_stay_for_the_delay(drive: &Drive<'_>, replicas: i32) {
+    let more = json!({ "scaleDownDelaySeconds": 3600, "scaleDownDelayRevisionLimit": 1 });
+    let mut manifest = manifest_of(replicas, strategy(json!({}), more));
+    manifest["spec"]["revisionHistoryLimit"] = json!(1);
+    deploy(drive, manifest).await;
+    for version in ["v2", "v3"] {
+        drive.set_image(version).await;
+        healthy(drive).await;
+        serving(drive, version, version).await;
+    }
+    sized(drive, "v1", 0).await;
+    assert_eq!((drive.replicas("v2").await, drive.replicas("v3").await), (replicas, replicas));
+    let deleted = async {
+        while drive.sets().await.len() > 2 {
+            drive.world.pass(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), deleted).await.expect("the oldest is deleted");
 }
 
 async fn rollback_inside_the_delay(drive: &Drive<'_>, replicas: i32) {

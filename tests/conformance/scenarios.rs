@@ -59,6 +59,7 @@ scenarios! {
     rolling_update_without_steps
     weights_with_timed_pauses
     a_step_that_needs_a_part_of_its_pods
+    pods_that_must_be_ready_for_a_while
     endless_pause_then_promote
     promote_full
     promote_to_a_step
@@ -164,6 +165,23 @@ async fn a_step_that_needs_a_part_of_its_pods(drive: &Drive<'_>, replicas: i32) 
     healthy(drive).await;
 }
 
+async fn pods_that_must_be_ready_for_a_while(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["minReadySeconds"] = json!(2);
+    drive.create(manifest).await;
+    healthy(drive).await;
+    drive.set_image("v2").await;
+    let begun = drive.world.until("its pods are ready", |rollout| {
+        let status = rollout.status();
+        status.current_pod_hash() != status.stable_rs() && status.ready_replicas > status.available_replicas
+    });
+    assert_eq!(begun.await.status().current_step_index, Some(0));
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+    assert!(drive.sets().await.iter().all(|set| set.spec.min_ready_seconds == Some(2)));
+}
+
 async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, endless()).await;
     drive.set_image("v2").await;
@@ -244,7 +262,10 @@ async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
     }
     drive.undo(2).await;
     let rollout = healthy(drive).await;
-    assert_eq!((current_image(&rollout), rollout.status().current_step_index), (image("v2").as_str(), Some(4)));
+    assert_eq!(
+        (current_image(&rollout), rollout.status().current_step_index),
+        (image("v2").as_str(), Some(4))
+    );
     let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
     assert_eq!(how.unwrap().as_str(), "FastRolledBack");
     drive.world.until_event("SkipSteps: Rollback within window").await;
@@ -255,13 +276,23 @@ async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
 
 async fn versions_on_different_nodes(drive: &Drive<'_>, replicas: i32) {
     let rules = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 9 } });
-    deployed(drive, replicas, json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }], "antiAffinity": rules })).await;
+    deployed(
+        drive,
+        replicas,
+        json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }], "antiAffinity": rules }),
+    )
+    .await;
     let stable = healthy(drive).await.status().stable_rs().to_owned();
     drive.set_image("v2").await;
     let rollout = paused_at(drive, 1).await;
     let terms = |set: &ReplicaSet| {
         let spec = set.spec.template.as_ref()?.spec.as_ref()?;
-        spec.affinity.as_ref()?.pod_anti_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.clone()
+        spec.affinity
+            .as_ref()?
+            .pod_anti_affinity
+            .as_ref()?
+            .preferred_during_scheduling_ignored_during_execution
+            .clone()
     };
     for set in drive.sets().await {
         let is_stable = set.labels().get(keys::POD_TEMPLATE_HASH) == Some(&stable);

@@ -277,6 +277,8 @@ impl World {
                     annotations: strings(&object["metadata"]["annotations"]),
                     owners: object["metadata"]["ownerReferences"].as_array().unwrap().clone(),
                     replicas: i32::try_from(object["spec"]["replicas"].as_i64().unwrap()).unwrap(),
+                    min_ready_seconds: i32::try_from(object["spec"]["minReadySeconds"].as_i64().unwrap())
+                        .unwrap(),
                     selector: serde_json::from_value(object["spec"]["selector"].clone()).unwrap(),
                     template: Arc::new(object["spec"]["template"].clone()),
                     ..ReplicaSet::default()
@@ -305,6 +307,9 @@ impl World {
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
+                }
+                if let Some(seconds) = write.patch.pointer("/spec/minReadySeconds").and_then(Value::as_i64) {
+                    set.min_ready_seconds = i32::try_from(seconds).unwrap();
                 }
                 if let Some(template) = write.patch.pointer("/spec/template") {
                     json_patch::merge(Arc::make_mut(&mut set.template), template);

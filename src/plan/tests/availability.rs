@@ -1,4 +1,4 @@
-//! replicaProgressThreshold: a step is done once enough of its pods are available (contract 4.5).
+//! Which pods count and how many are enough: minReadySeconds and replicaProgressThreshold (contract A1, 4.5).
 
 use serde_json::{Value, json};
 
@@ -87,5 +87,28 @@ fn what_waits_for_pods_says_how_many_are_enough() {
     assert_eq!(blocker.message, "2 of 4 pods are available; 3 of 4 pods are enough for the step");
     assert_eq!(blocker.condition, "status.availableReplicas 2/3");
     let blocker = shortage(&updated(json!({ "type": "Percent", "value": 100 }), 2));
-    assert_eq!((blocker.message.as_str(), blocker.condition.as_str()), ("2 of 4 pods are available", "status.availableReplicas 2/4"));
+    assert_eq!(
+        (blocker.message.as_str(), blocker.condition.as_str()),
+        ("2 of 4 pods are available", "status.availableReplicas 2/4")
+    );
+}
+
+#[test]
+fn min_ready_seconds_are_those_of_the_new_set_from_its_creation_and_follow_the_spec() {
+    let mut world = World::new(3, json!({ "steps": [{ "setWeight": 50 }, { "pause": {} }] }));
+    world.object["spec"]["minReadySeconds"] = json!(7);
+    world.settle();
+    let seconds = |world: &World, image: &str| {
+        let of_image = |template: &Value| template["spec"]["containers"][0]["image"] == image;
+        world.sets.values().find(|set| of_image(&set.template)).unwrap().min_ready_seconds
+    };
+    assert_eq!(seconds(&world, "v1"), 7);
+    world.set_image("v2");
+    world.settle();
+    world.edit(|spec| spec["minReadySeconds"] = json!(9));
+    world.settle();
+    assert_eq!((seconds(&world, "v1"), seconds(&world, "v2")), (7, 9), "an older version keeps its own");
+    let writes = world.writes.len();
+    world.settle();
+    assert_eq!(world.writes.len(), writes, "it is written once");
 }
