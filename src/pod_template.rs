@@ -9,10 +9,12 @@ use serde_json::Value;
 use crate::crd::{PodTemplateMetadata, keys};
 use crate::hash::{HashError, malformed_template_fields};
 
+mod anti_affinity;
 mod compare;
 mod defaults;
 mod image;
 
+pub use anti_affinity::{Apart, anti_affinity_patch, inject_anti_affinity, remove_injected_anti_affinity};
 pub use compare::{Sameness, UnknownFields, compare};
 pub use defaults::apply_defaults;
 
@@ -56,41 +58,6 @@ pub fn remove_ephemeral_metadata(template: &mut Value, annotation: &str) -> Resu
     remove_labels(template, recorded.labels.unwrap_or_default().keys());
     remove_annotations(template, recorded.annotations.unwrap_or_default().keys());
     Ok(())
-}
-
-/// Takes out the anti-affinity terms that select pods by the hash label: only the controller writes those.
-/// What is empty then goes too.
-pub fn remove_injected_anti_affinity(template: &mut Value) {
-    let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    let Some(affinity) = spec.get_mut("affinity").and_then(Value::as_object_mut) else { return };
-    let Some(anti_affinity) = affinity.get_mut("podAntiAffinity").and_then(Value::as_object_mut) else {
-        return;
-    };
-    let mut changed = false;
-    let kinds = [("requiredDuringSchedulingIgnoredDuringExecution", ""), (PREFERRED, "/podAffinityTerm")];
-    for (kind, term) in kinds {
-        let Some(Value::Array(terms)) = anti_affinity.get_mut(kind) else { continue };
-        let before = terms.len();
-        terms.retain(|entry| !entry.pointer(term).is_some_and(selects_by_hash));
-        changed |= terms.len() < before;
-        if terms.is_empty() {
-            anti_affinity.shift_remove(kind);
-        }
-    }
-    if changed && anti_affinity.is_empty() {
-        affinity.shift_remove("podAntiAffinity");
-        if affinity.is_empty() {
-            spec.shift_remove("affinity");
-        }
-    }
-}
-
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
-
-fn selects_by_hash(term: &Value) -> bool {
-    let requirements = term.pointer("/labelSelector/matchExpressions").and_then(Value::as_array);
-    requirements
-        .is_some_and(|all| all.iter().any(|requirement| requirement["key"] == keys::POD_TEMPLATE_HASH))
 }
 
 fn remove_keys<K: AsRef<str>>(template: &mut Value, map: &str, keys: impl IntoIterator<Item = K>) {

@@ -165,6 +165,19 @@ fn pods_that_never_become_ready_run_into_the_deadline() {
 }
 
 #[test]
+fn an_update_that_aborts_itself_goes_back_when_its_time_is_up() {
+    let change = json_merged(v2(), &json!({ "progressDeadlineSeconds": 60, "progressDeadlineAbort": true }));
+    let never = Assumptions { newest: Outcome::NeverReady, ..ASSUMED };
+    let timeline = foresee(updated(4, &steps(), &change), never).unwrap();
+    let expected = [
+        row(0, 0, "v1: 3/3 v2: 0/1", BlockerReason::PodsNotAvailable),
+        row(65, 0, "v1: 4/4 v2: 0/0", BlockerReason::Aborted),
+    ];
+    assert_eq!(told(&timeline), expected);
+    assert!(timeline.states[1].blockers[0].message.ends_with("has timed out progressing."));
+}
+
+#[test]
 fn an_abort_brings_the_stable_version_back() {
     let aborted = Assumptions { abort_at_step: Some(1), ..ASSUMED };
     let timeline = foresee(updated(4, &steps(), &v2()), aborted).unwrap();

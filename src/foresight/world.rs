@@ -151,6 +151,9 @@ impl World {
         if let Some(owners) = patch.pointer("/metadata/ownerReferences").and_then(Value::as_array) {
             set.owners.clone_from(owners);
         }
+        if let Some(template) = patch.pointer("/spec/template") {
+            json_patch::merge(Arc::make_mut(&mut set.template), template);
+        }
         let number = |field: &str| i32::try_from(patch.pointer(&format!("/spec/{field}"))?.as_i64()?).ok();
         let (replicas, delay) = (number("replicas"), number("minReadySeconds"));
         set.replicas = replicas.unwrap_or(set.replicas);

@@ -10,7 +10,7 @@ use super::action::ServiceAction;
 use super::event;
 use super::observed::{Observed, ReplicaSet, Service};
 use super::replicas::Counts;
-use super::revision::{NewSet, Revisions};
+use super::revision::{self, NewSet, Revisions};
 use super::scale_down::{self, Delay, OthersServe, Stay};
 use super::service;
 use super::sizing::{Deadline, Deadlines, Sizing};
@@ -81,9 +81,14 @@ impl BlueGreen<'_> {
         self.active().is_empty() && !stable.is_some_and(|stable| self.may_take_over(stable))
     }
 
-    /// Whether the update goes back to a version that is still up, so that it needs no pause (contract 4.7 «fast rollback»).
+    fn is_within_window(&self) -> bool {
+        revision::is_within_window(self.seen, self.revisions)
+    }
+
+    /// Whether the update goes back to a version that is still up, or to one of the last, so that it needs no pause (contract 4.7
+    /// «fast rollback»).
     pub(super) fn is_fast_rollback(&self, stance: &Stance) -> bool {
-        if stance.is_promoted(self.revisions) {
+        if stance.is_promoted(self.revisions) || self.is_within_window() {
             return true;
         }
         let (Some(new), Some(stable)) = (self.revisions.new_set(), self.revisions.stable_apart()) else {
@@ -144,6 +149,7 @@ impl BlueGreen<'_> {
         }
         Some(match stance.promotion {
             Promotion::Full => "Full promotion requested".to_owned(),
+            Promotion::Steps if self.is_within_window() => step::WITHIN_WINDOW.to_owned(),
             Promotion::Steps if self.is_fast_rollback(stance) => "Fast rollback".to_owned(),
             Promotion::Steps => "Completed blue-green update".to_owned(),
         })

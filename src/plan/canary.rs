@@ -12,7 +12,7 @@ use super::replicas::{
 use super::revision::Revisions;
 use super::sizing::{Deadlines, Sizing};
 use super::stance::Stance;
-use crate::crd::{CanaryStrategy, ConditionType, Rounding};
+use crate::crd::{CanaryStrategy, ConditionType, ProgressType, ReplicaProgressThreshold, Rounding};
 
 const MAX_WEIGHT: i32 = 100;
 
@@ -44,16 +44,20 @@ pub fn sizing(
     let weight = stance.weight(revisions, canary);
     if !seen.rollout.spec.paused() {
         let wanted = share_for_weight(limits.replicas, weight, MAX_WEIGHT, limits.surge);
-        let sizing = toward(limits, wanted, sizes, revisions);
+        let sizing = toward(limits, wanted, sizes, revisions, canary);
         if sizing.changes || !are_observed(revisions) {
             return sizing;
         }
         let kept_until = places_kept_until(seen);
         let sizing = unless_stuck(sizing, limits, sizes, kept_until, now);
-        return with_stand_ins(sizing, revisions, kept_until, now);
+        let is_waited_for = !sizing.reached
+            && !sizing.changes
+            && is_short_of_stable(revisions)
+            && are_as_wanted(revisions, canary, wanted);
+        return if is_waited_for { with_stand_ins(sizing, kept_until, now) } else { sizing };
     }
     let held = match is_resized(seen, revisions) {
-        true => toward(limits, frozen_share(limits, sizes), sizes, revisions),
+        true => toward(limits, frozen_share(limits, sizes), sizes, revisions, canary),
         false => unchanged(limits, weight, sizes, revisions),
     };
     Sizing { first: 0, ..held }
@@ -72,7 +76,13 @@ fn sizes(revisions: &Revisions<'_>) -> Sizes {
     }
 }
 
-fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_>) -> Sizing {
+fn toward(
+    limits: Limits,
+    wanted: Counts,
+    sizes: Sizes,
+    revisions: &Revisions<'_>,
+    canary: &CanaryStrategy,
+) -> Sizing {
     let older: Vec<Size> = revisions.others.iter().map(|set| set.size()).collect();
     let lasting = total(revisions.all().map(|set| set.size().lasting()));
     let others = next_older(limits, lasting, &older);
@@ -97,7 +107,7 @@ fn toward(limits: Limits, wanted: Counts, sizes: Sizes, revisions: &Revisions<'_
         swaps: false,
         wake_at: None,
         changes,
-        reached: !changes && reached(revisions),
+        reached: !changes && reached(revisions, canary, wanted),
     }
 }
 
@@ -128,19 +138,15 @@ fn unless_stuck(
 
 /// Pods of older sets that stay because as many stable ones are missing stand in for them. A step waits for their going as
 /// little as for stable pods that had their time: neither may ever come (a stable version that was never available).
-fn with_stand_ins(
-    sizing: Sizing,
-    revisions: &Revisions<'_>,
-    kept_until: Option<Timestamp>,
-    now: Timestamp,
-) -> Sizing {
-    let missing = revisions.stable_apart().map_or(0, |stable| stable.size().missing());
-    let is_waited_for = !sizing.reached && !sizing.changes && missing > 0 && are_as_wanted(revisions);
+fn with_stand_ins(sizing: Sizing, kept_until: Option<Timestamp>, now: Timestamp) -> Sizing {
     match kept_until {
-        Some(at) if is_waited_for && at <= now => Sizing { reached: true, ..sizing },
-        at if is_waited_for => Sizing { wake_at: at, ..sizing },
-        _ => sizing,
+        Some(at) if at <= now => Sizing { reached: true, ..sizing },
+        at => Sizing { wake_at: at, ..sizing },
     }
+}
+
+fn is_short_of_stable(revisions: &Revisions<'_>) -> bool {
+    revisions.stable_apart().is_some_and(|stable| stable.size().missing() > 0)
 }
 
 /// When pods that are not available have had their time, counted from the last progress that was noted.
@@ -165,15 +171,41 @@ fn unchanged(limits: Limits, weight: i32, sizes: Sizes, revisions: &Revisions<'_
     }
 }
 
-fn reached(revisions: &Revisions<'_>) -> bool {
-    are_as_wanted(revisions) && revisions.others.iter().all(|set| set.status.available == 0)
+fn reached(revisions: &Revisions<'_>, canary: &CanaryStrategy, wanted: Counts) -> bool {
+    let are_gone = revisions.others.iter().all(|set| set.status.available == 0);
+    are_gone && are_as_wanted(revisions, canary, wanted)
 }
 
-/// Whether the new pods are available and the stable ones exist.
-fn are_as_wanted(revisions: &Revisions<'_>) -> bool {
-    let is_whole = |new: &ReplicaSet| new.is_observed() && new.status.available == new.replicas;
-    let new = revisions.new_set().is_some_and(is_whole);
-    new && revisions.stable_apart().is_none_or(|stable| stable.status.replicas == stable.replicas)
+/// Whether enough of the new pods are available and the stable ones exist.
+fn are_as_wanted(revisions: &Revisions<'_>, canary: &CanaryStrategy, wanted: Counts) -> bool {
+    let Some(new) = revisions.new_set().filter(|new| new.is_observed()) else { return false };
+    let stable = revisions.stable_apart();
+    let are_enough = match &canary.replica_progress_threshold {
+        None => new.status.available == new.replicas,
+        Some(threshold) => {
+            // Where some may be missing, it is not by their availability that the share is known to be reached.
+            let has_share =
+                |stable: &ReplicaSet| (new.replicas, stable.replicas) == (wanted.new, wanted.stable);
+            new.status.available >= enough(threshold, new.replicas) && stable.is_none_or(has_share)
+        }
+    };
+    are_enough && stable.is_none_or(|stable| stable.status.replicas == stable.replicas)
+}
+
+/// How many of the wanted pods must be available for a step to be done (contract 4.5). Never more than are wanted: no step would ever
+/// have them.
+#[must_use]
+pub(super) fn enough(threshold: &ReplicaProgressThreshold, wanted: i32) -> i32 {
+    const ALL: i64 = 100;
+    match threshold.progress_type {
+        ProgressType::Percent => {
+            let exact = i64::from(wanted) * i64::from(threshold.value);
+            i32::try_from(-(-exact).div_euclid(ALL)).unwrap_or(wanted).min(wanted)
+        }
+        ProgressType::Pods => threshold.value.min(wanted),
+        // Validation refuses it.
+        ProgressType::Other(_) => wanted,
+    }
 }
 
 /// Whether spec.replicas changed since the sets were sized: paused by hand, the update holds, and resizing still works

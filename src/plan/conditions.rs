@@ -72,6 +72,30 @@ pub(super) fn deadline(facts: &Facts<'_>, conditions: &[RolloutCondition]) -> Op
     condition.last_update_time.instant().checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
+/// Why an update is to be aborted: the deadline has passed, and the spec wants it so (progressDeadlineAbort). There is nothing that a
+/// first version could go back to.
+#[must_use]
+pub(super) fn abort_cause(facts: &Facts<'_>) -> Option<String> {
+    if facts.stance.fresh || !aborts_in_the_end(facts) {
+        return None;
+    }
+    let (conditions, _) = conditions(facts);
+    let is_timeout = |condition: &RolloutCondition| condition.reason == "ProgressDeadlineExceeded";
+    conditions.iter().any(is_timeout).then(|| timeout(facts))
+}
+
+/// Whether the update is aborted when its deadline passes.
+#[must_use]
+pub(super) fn aborts_in_the_end(facts: &Facts<'_>) -> bool {
+    let stance = facts.stance;
+    let has_another = !stance.stable.is_empty() && !facts.is_promoted();
+    facts.seen.rollout.spec.progress_deadline_abort() && has_another && !stance.is_aborted()
+}
+
+fn timeout(facts: &Facts<'_>) -> String {
+    format!("{} has timed out progressing.", facts.subject())
+}
+
 impl Facts<'_> {
     fn before(&self) -> &RolloutStatus {
         self.seen.rollout.status()
@@ -281,7 +305,7 @@ fn not_created(list: &mut List, facts: &Facts<'_>, setback: &Setback, events: &m
         _ => false,
     };
     if has_passed {
-        let message = format!("{} has timed out progressing. {message}", facts.subject());
+        let message = format!("{} {message}", timeout(facts));
         list.set(PROGRESSING, False, "ProgressDeadlineExceeded", &message);
     } else if list.set(PROGRESSING, False, "ReplicaSetCreateError", &message) == Turned::Yes {
         events.push(event::replica_set_create_error(message));
@@ -312,12 +336,7 @@ fn progress(list: &mut List, facts: &Facts<'_>, turned_unhealthy: Turned) {
     } else if facts.progressed() || turned_unhealthy == Turned::Yes {
         list.renew(PROGRESSING, True, "ReplicaSetUpdated", &format!("{subject} is progressing."));
     } else if deadline(facts, &list.conditions).is_some_and(|deadline| deadline <= facts.now) {
-        list.set(
-            PROGRESSING,
-            False,
-            "ProgressDeadlineExceeded",
-            &format!("{subject} has timed out progressing."),
-        );
+        list.set(PROGRESSING, False, "ProgressDeadlineExceeded", &timeout(facts));
     }
 }
 
@@ -336,7 +355,10 @@ fn abort_message(facts: &Facts<'_>) -> String {
         {
             plain(&condition.message).to_owned()
         }
-        _ => message,
+        _ => match &facts.stance.abort_cause {
+            Some(cause) => format!("{message}: {cause}"),
+            None => message,
+        },
     }
 }
 

@@ -98,13 +98,14 @@ impl Course<'_> {
         }
     }
 
-    /// Going back to the stable version itself, or to one that was still up, takes no steps.
+    /// Going back to the stable version itself, to one of the last, or to one that was still up, takes no steps.
     fn skipped_its_steps(&self) -> bool {
         let Some(new) = self.revisions.new_set() else { return false };
         let to_stable = self.before.is_promoted(self.revisions);
         let is_blue_green = matches!(self.seen.rollout.spec.strategy(), Ok(Strategy::BlueGreen(_)));
         let was_up = super::scale_down::deadline_of(new).is_some_and(|deadline| deadline > self.now);
-        self.goes_back() && (to_stable || (is_blue_green && was_up))
+        let is_recent = super::revision::is_within_window(self.seen, self.revisions);
+        self.goes_back() && (to_stable || is_recent || (is_blue_green && was_up))
     }
 
     /// Whether people hold the update: nothing but somebody's word ends the pause.

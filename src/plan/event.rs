@@ -96,10 +96,10 @@ pub fn step_completed(number: usize, steps: usize, step: &str) -> Event {
     normal("RolloutStepCompleted", format!("Rollout step {number}/{steps} completed ({step})"))
 }
 
-/// The template went back to the stable version's.
+/// The template went back to one that needs no steps.
 #[must_use]
-pub fn skip_steps() -> Event {
-    normal("SkipSteps", "Rollback to stable ReplicaSets".to_owned())
+pub fn skip_steps(why: &str) -> Event {
+    normal("SkipSteps", why.to_owned())
 }
 
 /// A pause began.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, Revisions};
 use crate::crd::{self, keys};
+use crate::pod_template::{self, Apart};
 
 /// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
 const NOT_COPIED: [&str; 6] = [
@@ -29,6 +30,9 @@ pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32)
     let mut labels = template_labels(&template);
     labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), json!(hash));
     set_labels(&mut template, &labels);
+    if let Some(apart) = apart(seen, revisions) {
+        pod_template::inject_anti_affinity(&mut template, apart);
+    }
     if let Some(instance) =
         rollout.metadata.labels.as_ref().and_then(|labels| labels.get(keys::CONTROLLER_INSTANCE_ID))
     {
@@ -60,6 +64,28 @@ pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32)
             "template": template,
         },
     })
+}
+
+/// What pods of a version that is on its way in keep away from: those of the stable one, where the strategy wants it so.
+fn apart<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Option<Apart<'a>> {
+    let strategy = seen.rollout.spec.strategy.as_ref()?;
+    let of_canary = strategy.canary.as_ref().and_then(|canary| canary.anti_affinity.as_ref());
+    let of_blue_green = strategy.blue_green.as_ref().and_then(|strategy| strategy.anti_affinity.as_ref());
+    let hash = seen.rollout.status().stable_rs();
+    let namespace = seen.rollout.metadata.namespace.as_deref().unwrap_or_default();
+    let is_another = !hash.is_empty() && hash != revisions.hash;
+    of_canary.or(of_blue_green).filter(|_| is_another).map(|rules| Apart { rules, hash, namespace })
+}
+
+/// The patch of the new set's pod template after which its pods keep away from those of the stable version, where they do not yet: the
+/// version was there before, and another one is stable now.
+#[must_use]
+pub(super) fn changed_affinity(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    set: &ReplicaSet,
+) -> Option<Value> {
+    pod_template::anti_affinity_patch(&set.template, apart(seen, revisions)?)
 }
 
 /// The owner reference that makes a set the rollout's.

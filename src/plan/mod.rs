@@ -139,11 +139,14 @@ impl Decision {
         now: Timestamp,
     ) -> Self {
         match strategy {
-            Strategy::Canary(canary) => Self {
-                sizing: canary::sizing(seen, revisions, stance, canary, now),
-                progress: step::advance(seen, revisions, stance, canary, now),
-                services: Vec::new(),
-            },
+            Strategy::Canary(canary) => {
+                let sizing = canary::sizing(seen, revisions, stance, canary, now);
+                Self {
+                    progress: step::advance(seen, revisions, stance, canary, now),
+                    services: service::of_canary(seen, revisions, stance, canary, &sizing),
+                    sizing,
+                }
+            }
             Strategy::BlueGreen(strategy) => {
                 let update = BlueGreen { seen, revisions, strategy, now };
                 Self {
@@ -165,12 +168,20 @@ fn roll_out(
     now: Timestamp,
 ) -> Plan {
     let stance = Stance::seen(seen, revisions);
-    let Decision { sizing, progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
+    let Decision { sizing, mut progress, services } = Decision::by(strategy, seen, revisions, &stance, now);
     let restart = restart::restart(told, revisions, &stance, now);
 
     let counts = Counts::of(seen, revisions, strategy);
-    let status = status::derive(seen, revisions, &progress.stance, counts, now);
-    let status = RolloutStatus { restarted_at: restart.restarted_at.clone(), ..status };
+    let derived = |stance: &Stance| RolloutStatus {
+        restarted_at: restart.restarted_at.clone(),
+        ..status::derive(seen, revisions, stance, counts, now)
+    };
+    let mut status = derived(&progress.stance);
+    let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
+    if let Some(cause) = conditions::abort_cause(&facts) {
+        step::give_up(&mut progress, revisions, stance::step_count(seen), cause);
+        status = derived(&progress.stance);
+    }
     let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
     let (conditions, turned) = conditions::conditions(&facts);
     let deadline = conditions::deadline(&facts, &conditions);

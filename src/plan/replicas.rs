@@ -3,7 +3,7 @@
 //! Pure numbers, so that every rule can be put in a table. The formulae are those of contract 4.5 and give the same
 //! answers as the reference, but for the exceptions that are named here: [`share_for_weight`] never answers
 //! zero canaries for want of an option, and [`way_out`] lets unavailable pods go where nothing else can.
-//! [`super::canary`] applies the result to ReplicaSets.
+//! [`super::canary`] applies the result to ReplicaSets. `golden` compares both with the formulae.
 
 /// What bounds an update: how many pods are wanted, and how far their number may stray meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,5 +283,7 @@ fn narrow(value: i64) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

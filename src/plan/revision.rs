@@ -116,6 +116,17 @@ pub fn set_name(seen: &Observed, hash: &str) -> String {
     format!("{}-{hash}", seen.rollout.metadata.name.as_deref().unwrap_or_default())
 }
 
+/// Whether the update goes back to one of the last versions, as far back as spec.rollbackWindow says (contract 4.7): what counts is how
+/// many others were made between it and the stable one, whether they were ever stable or not.
+#[must_use]
+pub(super) fn is_within_window(seen: &Observed, revisions: &Revisions<'_>) -> bool {
+    let window = seen.rollout.spec.rollback_window.as_ref().and_then(|window| window.revisions);
+    let window = window.and_then(|window| usize::try_from(window).ok()).unwrap_or(0);
+    let (Some(new), Some(stable)) = (revisions.new_set(), revisions.stable_apart()) else { return false };
+    let is_between = |set: &&&ReplicaSet| new.is_older_than(set) && set.is_older_than(stable);
+    new.is_older_than(stable) && revisions.others.iter().filter(is_between).count() < window
+}
+
 /// Whether a controller has seen the current spec.
 #[must_use]
 pub fn is_seen(seen: &Observed) -> bool {
@@ -221,6 +232,7 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
 pub fn stripped(set: &ReplicaSet) -> Value {
     let mut template = (*set.template).clone();
     pod_template::remove_hash_label(&mut template);
+    pod_template::remove_injected_anti_affinity(&mut template);
     if let Some(annotation) = set.annotations.get(keys::EPHEMERAL_METADATA) {
         // What is recorded there and cannot be read was not put there by a controller.
         let _ = pod_template::remove_ephemeral_metadata(&mut template, annotation);
@@ -249,5 +261,6 @@ pub fn sample_set(seen: &Observed) -> Option<Value> {
 pub fn sampled_template(set: &Value) -> Option<Value> {
     let mut template = set.pointer("/spec/template")?.clone();
     pod_template::remove_hash_label(&mut template);
+    pod_template::remove_injected_anti_affinity(&mut template);
     Some(template)
 }

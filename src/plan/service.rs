@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use super::action::{ServiceAction, Write};
 use super::event;
-use super::observed::{Observed, Service};
-use crate::crd::{ServiceName, keys};
+use super::observed::{Observed, ReplicaSet, Service};
+use super::revision::Revisions;
+use super::sizing::Sizing;
+use super::stance::Stance;
+use crate::crd::{CanaryStrategy, ServiceName, keys};
 use crate::validate::{self, ServiceFacts, Violation};
 
 /// The Services that the rollout's strategy names.
@@ -36,6 +39,47 @@ pub(super) fn violations(seen: &Observed) -> Vec<(String, Violation)> {
         violations.into_iter().map(move |violation| (name.clone(), violation))
     };
     named(seen).into_iter().flat_map(check).collect()
+}
+
+/// What the Services of a canary without traffic routing are to select (contract A3), while its sets come to `sizing`.
+#[must_use]
+pub(super) fn of_canary(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    canary: &CanaryStrategy,
+    sizing: &Sizing,
+) -> Vec<ServiceAction> {
+    if stance.fresh {
+        return Vec::new();
+    }
+    let rollout = seen.rollout.metadata.name.as_deref();
+    let point = |name: Option<&str>, set: Option<&ReplicaSet>| {
+        let (service, set) = (seen.service(name?)?, set?);
+        // One that selected pods of all versions until now is not left with a part of them.
+        let least = if service.managed_by.as_deref() == rollout { 1 } else { set.replicas.max(1) };
+        let can_serve = set.surely_available() >= least || service.hash() == set.hash();
+        can_serve.then(|| select(seen, service, set.hash())).flatten()
+    };
+    let is_behind_the_steps = !stance.is_aborted() && stance.action(canary).is_none();
+    let stable = match revisions.new_set().filter(|_| is_behind_the_steps) {
+        Some(new) => larger(revisions.stable, new, sizing),
+        None => revisions.stable,
+    };
+    let newest = if stance.is_aborted() { revisions.stable } else { revisions.new_set() };
+    let stable = point(canary.stable_service.as_deref(), stable);
+    stable.into_iter().chain(point(canary.canary_service.as_deref(), newest)).collect()
+}
+
+/// The set that the stable Service selects behind the last step: the stable set goes as the new one comes, and is gone before the new one
+/// is stable. The Service follows where more pods are, so that it never selects none.
+fn larger<'a>(
+    stable: Option<&'a ReplicaSet>,
+    new: &'a ReplicaSet,
+    sizing: &Sizing,
+) -> Option<&'a ReplicaSet> {
+    let staying = stable?.surely_available().min(sizing.stable);
+    if new.surely_available() > 0 && new.surely_available() >= staying { Some(new) } else { stable }
 }
 
 /// Has a Service select a version and say who manages it; `None` where it does. An empty hash leaves its selector alone.

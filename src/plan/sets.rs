@@ -68,6 +68,9 @@ pub(super) fn sizes(
                     .spec
                     .insert("minReadySeconds".to_owned(), json!(seen.rollout.spec.min_ready_seconds()));
             }
+            if let Some(template) = metadata::changed_affinity(seen, revisions, set) {
+                change.spec.insert("template".to_owned(), template);
+            }
             change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }

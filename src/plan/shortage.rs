@@ -5,19 +5,24 @@
 use jiff::Timestamp;
 
 use super::blocker::{Blocker, BlockerReason, Object};
+use super::canary;
 use super::conditions::{self, Facts};
 use super::observed::{Pod, PodFault, PodPart, ReplicaSet};
-use crate::crd::RolloutStatus;
+use crate::crd::{RolloutStatus, Strategy};
 
 /// The pods that a set lacks.
 struct Shortage<'a> {
     set: &'a ReplicaSet,
+    /// How many of its pods the step needs, where that is fewer than all.
+    enough: Option<i32>,
     /// Those that exist and are not available, oldest first.
     pods: Vec<&'a Pod>,
     /// When the one that becomes available last does, where all of them are ready.
     available_at: Option<Timestamp>,
     /// When the progress deadline passes, if it runs.
     deadline: Option<Timestamp>,
+    /// What happens then.
+    outcome: &'static str,
 }
 
 /// Says what keeps pods of a set from being available; nothing where all are.
@@ -36,11 +41,25 @@ pub(super) fn shortage(facts: &Facts<'_>, status: &RolloutStatus, set: &ReplicaS
     let all_exist = i32::try_from(pods.len()).is_ok_and(|count| count >= set.replicas - set.status.available);
     let shortage = Shortage {
         set,
+        enough: enough(facts, set),
         available_at: last.filter(|_| all_exist).and_then(|times| times.into_iter().max()),
         deadline: conditions::deadline(facts, status.conditions()),
+        outcome: match conditions::aborts_in_the_end(facts) {
+            true => "the update is aborted",
+            false => "the progress deadline passes",
+        },
         pods,
     };
     shortage.failing_pod().into_iter().chain([shortage.not_available()]).collect()
+}
+
+/// How many pods of the new set the step that runs needs (replicaProgressThreshold); `None`: all of them.
+fn enough(facts: &Facts<'_>, set: &ReplicaSet) -> Option<i32> {
+    let Strategy::Canary(canary) = facts.strategy else { return None };
+    let threshold = canary.replica_progress_threshold.as_ref()?;
+    facts.stance.action(canary)?;
+    let is_new = facts.revisions.new_set().is_some_and(|new| new.name == set.name);
+    Some(canary::enough(threshold, set.replicas)).filter(|enough| is_new && *enough < set.replicas)
 }
 
 impl Shortage<'_> {
@@ -63,7 +82,7 @@ impl Shortage<'_> {
             since: pod.unready_since,
             message: format!("pod {:?}: {}{more}", pod.name, said(fault)),
             next: match self.deadline {
-                Some(_) => format!("the progress deadline passes, unless it runs before; {remedy}"),
+                Some(_) => format!("{}, unless it runs before; {remedy}", self.outcome),
                 None => format!("the cluster tries again; {remedy}"),
             },
             next_at: self.deadline,
@@ -73,16 +92,20 @@ impl Shortage<'_> {
     fn not_available(&self) -> Blocker {
         let (available, wanted) = (self.set.status.available, self.set.replicas);
         let mut message = format!("{available} of {wanted} pods are available");
+        if let Some(enough) = self.enough {
+            message += &format!("; {enough} of {wanted} pods are enough for the step");
+        }
+        let needed = self.enough.filter(|enough| *enough > available).unwrap_or(wanted);
         let of_pods = self.pods.iter().filter_map(|pod| pod.unready_since.or(pod.ready_since)).min();
         let (next, next_at) = match (self.available_at, self.deadline) {
             (Some(at), _) => {
                 message += "; the others are ready and count as available after minReadySeconds";
-                ("they are available", Some(at))
+                ("they are available".to_owned(), Some(at))
             }
             (None, Some(deadline)) => {
-                ("the progress deadline passes, unless they are available before", Some(deadline))
+                (format!("{}, unless they are available before", self.outcome), Some(deadline))
             }
-            (None, None) => ("it goes on once they are", None),
+            (None, None) => ("it goes on once they are".to_owned(), None),
         };
         if let (None, Some(pod)) = (self.available_at, self.pods.iter().find(|pod| pod.ready_since.is_none()))
         {
@@ -91,10 +114,10 @@ impl Shortage<'_> {
         Blocker {
             reason: BlockerReason::PodsNotAvailable,
             object: Object::ReplicaSet(self.set.name.clone()),
-            condition: format!("status.availableReplicas {available}/{wanted}"),
+            condition: format!("status.availableReplicas {available}/{needed}"),
             since: of_pods,
             message,
-            next: next.to_owned(),
+            next,
             next_at,
         }
     }

@@ -21,6 +21,8 @@ pub struct Stance {
     pub stable: String,
     /// Whether the update is aborted, and since when (`None` inside: from now on).
     pub abort: Abort,
+    /// Why this plan aborts it; `None` where it does not, or where somebody else did.
+    pub abort_cause: Option<String>,
     /// Whether the remaining steps are skipped.
     pub promotion: Promotion,
     /// Pauses that the controller made.
@@ -68,6 +70,7 @@ impl Stance {
             step: current_step(seen),
             stable: status.stable_rs().to_owned(),
             abort,
+            abort_cause: None,
             // An abort that nobody has acted on is the last word; only one that was there before is ended by a promotion.
             promotion: match status.promote_full() && abort != Abort::Since(None) {
                 true => Promotion::Full,
@@ -93,6 +96,7 @@ impl Stance {
             step,
             stable,
             abort: Abort::No,
+            abort_cause: None,
             promotion: Promotion::Steps,
             pauses: Vec::new(),
             controller_pause: false,

@@ -8,10 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::canary;
 use super::event::{self, Event};
 use super::observed::Observed;
-use super::revision::Revisions;
+use super::revision::{self, Revisions};
 use super::sizing::Sizing;
 use super::stance::{Abort, Promotion, Stance, step_count};
 use crate::crd::{CanaryStep, CanaryStrategy, Extra, PauseCondition, PauseReason, RolloutPause, StepAction};
+
+/// Why a version that was there before needs no steps (contract 4.7).
+pub(super) const WITHIN_WINDOW: &str = "Rollback within window";
 
 /// Where an update stands next, and what happened on the way there.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +42,14 @@ pub fn advance(
     let steps = step_count(seen);
     let mut progress = Progress { stance: stance.clone(), events: Vec::new(), wake_at: None };
     if stance.fresh && steps > 0 && stance.step == Some(steps) {
-        progress.events.push(event::skip_steps());
+        progress.events.push(event::skip_steps("Rollback to stable ReplicaSets"));
     }
     if progress.stance.promotion == Promotion::Full {
+        skip_the_rest(&mut progress.stance, steps);
+    } else if !progress.stance.is_aborted() && revision::is_within_window(seen, revisions) {
+        if progress.stance.step.is_some_and(|step| step < steps) {
+            progress.events.push(event::skip_steps(WITHIN_WINDOW));
+        }
         skip_the_rest(&mut progress.stance, steps);
     }
     note_resumption(&mut progress, seen);
@@ -86,6 +94,9 @@ fn promotion(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Opt
     if stance.promotion == Promotion::Full {
         return Some("Full promotion requested".to_owned());
     }
+    if revision::is_within_window(seen, revisions) {
+        return Some(WITHIN_WINDOW.to_owned());
+    }
     if stance.is_promoted(revisions) {
         return Some("Fast rollback".to_owned());
     }
@@ -102,6 +113,16 @@ pub(super) fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps:
         stance.stable.clone_from(&revisions.hash);
         progress.events.push(event::completed(revisions.number, &revisions.hash, how));
     }
+}
+
+/// Aborts an update that did not get on in time (progressDeadlineAbort).
+pub(super) fn give_up(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, cause: String) {
+    let stance = &mut progress.stance;
+    stance.abort = Abort::Since(None);
+    stance.abort_cause = Some(cause);
+    stance.check_point = false;
+    hold_aborted(stance, revisions, steps);
+    progress.wake_at = None;
 }
 
 /// An aborted update stands at its first step.

@@ -17,11 +17,6 @@ pub fn fields(rollout: &Rollout) -> Vec<String> {
         }
     };
     check("spec.workloadRef", spec.workload_ref.is_some());
-    check(
-        "spec.rollbackWindow",
-        spec.rollback_window.as_ref().is_some_and(|window| window.revisions.unwrap_or(0) > 0),
-    );
-    check("spec.progressDeadlineAbort", spec.progress_deadline_abort());
     check("spec.analysis", spec.analysis.is_some());
     if let Some(blue_green) = strategy.and_then(|strategy| strategy.blue_green.as_ref()) {
         used.extend(blue_green_fields(blue_green));
@@ -36,7 +31,6 @@ fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = Str
     let uses = [
         ("prePromotionAnalysis", blue_green.pre_promotion_analysis.is_some()),
         ("postPromotionAnalysis", blue_green.post_promotion_analysis.is_some()),
-        ("antiAffinity", blue_green.anti_affinity.is_some()),
         ("previewMetadata", has_metadata(blue_green.preview_metadata.as_ref())),
         ("activeMetadata", has_metadata(blue_green.active_metadata.as_ref())),
     ];
@@ -45,17 +39,12 @@ fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = Str
 }
 
 fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
-    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
     let uses = [
-        ("canaryService", named(&canary.canary_service)),
-        ("stableService", named(&canary.stable_service)),
         ("trafficRouting", canary.traffic_routing.is_some()),
         ("analysis", canary.analysis.is_some()),
-        ("antiAffinity", canary.anti_affinity.is_some()),
         ("canaryMetadata", has_metadata(canary.canary_metadata.as_ref())),
         ("stableMetadata", has_metadata(canary.stable_metadata.as_ref())),
         ("pingPong", canary.ping_pong.is_some()),
-        ("replicaProgressThreshold", canary.replica_progress_threshold.is_some()),
     ];
     let fields = uses.into_iter().filter(|(_, used)| *used);
     let fields = fields.map(|(field, _)| format!("spec.strategy.canary.{field}"));

@@ -190,7 +190,28 @@ impl Store {
         found.map(|record| Arc::clone(&record.service)).collect()
     }
 
-    /// The rollouts of a namespace that a Service concerns: those whose strategy names it, and the one that says it manages it.
+    /// The Services that say that a rollout of this name manages them, whether there is one or not.
+    #[must_use]
+    pub fn managed_services(&self, rollout: &Key) -> Vec<Arc<plan::Service>> {
+        let managed = self.services.controlled_by(&rollout.name);
+        let managed = managed.iter().filter(|record| Key::of(&***record).namespace == rollout.namespace);
+        managed.map(|record| Arc::clone(&record.service)).collect()
+    }
+
+    /// Rollouts that Services say they are managed by and that the cache does not have: those that are gone, and those that are another
+    /// controller's.
+    #[must_use]
+    pub fn absent_managers(&self) -> BTreeSet<Key> {
+        let services = self.services.all();
+        let managers = services.iter().filter_map(|record| {
+            let manager = record.service.managed_by.as_deref()?;
+            Some(Key::new(&*Key::of(&**record).namespace, manager))
+        });
+        managers.filter(|manager| self.rollouts.version(manager).is_none()).collect()
+    }
+
+    /// The rollouts of a namespace that a Service concerns: those whose strategy names it, and the one that says it manages it, which may
+    /// be gone.
     #[must_use]
     pub fn rollouts_of_service(&self, service: &Key) -> Vec<Key> {
         let managed_by = self.services.get(service).and_then(|record| record.service.managed_by.clone());
@@ -200,9 +221,10 @@ impl Store {
             named.iter().any(|named| named.name == service.name)
         };
         let all = self.rollouts.page(Some(&service.namespace), None, usize::MAX);
-        let concerned = all.iter().map(|rollout| (Key::of(&**rollout), names(rollout)));
-        let concerned = concerned.filter(|(key, names)| *names || Some(&key.name) == managed_by.as_ref());
-        concerned.map(|(key, _)| key).collect()
+        let naming = all.iter().filter(|rollout| names(rollout)).map(|rollout| Key::of(&**rollout));
+        let manager = managed_by.map(|name| Key::new(&*service.namespace, &*name));
+        let concerned: BTreeSet<Key> = naming.chain(manager).collect();
+        concerned.into_iter().collect()
     }
 
     fn orphans(&self, namespace: &str, selector: &meta::LabelSelector) -> Vec<Arc<plan::ReplicaSet>> {

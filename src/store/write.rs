@@ -260,6 +260,15 @@ impl Writer {
         Ok(is_there)
     }
 
+    /// Looks afresh whether a rollout exists, also one that is another controller's and so in no cache.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn look_for_rollout(&self, rollout: &Key) -> Result<bool, WriteError> {
+        Ok(self.answer(self.rollouts(rollout).get_opt(&rollout.name)).await?.is_some())
+    }
+
     /// Reads an object afresh into the caches, and expects nothing more of it that was expected before.
     ///
     /// # Errors

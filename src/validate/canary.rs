@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::path::Path;
 use super::spec::{anti_affinity, not_negative};
 use super::violation::Violation;
-use crate::crd::{CanaryStep, CanaryStrategy, IntOrString, RolloutTrafficRouting, Rounding, StringMatch};
+use crate::crd::{
+    CanaryStep, CanaryStrategy, IntOrString, ProgressType, ReplicaProgressThreshold, RolloutTrafficRouting,
+    Rounding, StringMatch,
+};
 
 const ONE_ACTION: &str =
     "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";
@@ -21,6 +24,9 @@ pub(super) fn canary(canary: &CanaryStrategy, path: &Path) -> Vec<Violation> {
         violations.extend(step(canary_step, canary, &path.field("steps").index(index)));
     }
     violations.extend(anti_affinity(canary.anti_affinity.as_ref(), &path.field("antiAffinity")));
+    if let Some(threshold) = &canary.replica_progress_threshold {
+        violations.extend(progress_threshold(threshold, &path.field("replicaProgressThreshold")));
+    }
     for (value, field) in [
         (canary.scale_down_delay_seconds, "scaleDownDelaySeconds"),
         (canary.abort_scale_down_delay_seconds, "abortScaleDownDelaySeconds"),
@@ -50,6 +56,20 @@ fn limits(canary: &CanaryStrategy, path: &Path) -> Vec<Violation> {
         violations.push(Violation::invalid(path.field("maxSurge"), given, rule));
     }
     violations
+}
+
+fn progress_threshold(threshold: &ReplicaProgressThreshold, path: &Path) -> Option<Violation> {
+    let value = threshold.value;
+    let rule = match &threshold.progress_type {
+        ProgressType::Other(given) => {
+            const TYPES: &[&str] = &["Percent", "Pods"];
+            return Some(Violation::not_supported(path.field("type"), given.as_str(), TYPES));
+        }
+        ProgressType::Percent if !(1..=100).contains(&value) => "a percentage must be between 1 and 100",
+        ProgressType::Pods if value < 1 => "a number of pods must be greater than 0",
+        ProgressType::Percent | ProgressType::Pods => return None,
+    };
+    Some(Violation::invalid(path.field("value"), value, rule))
 }
 
 fn services(canary: &CanaryStrategy, path: &Path) -> Vec<Violation> {

@@ -19,6 +19,8 @@ pub fn rollout(rollout: &Rollout) -> Vec<Violation> {
     violations.extend(template(spec, &path));
     violations.extend(not_negative(spec.min_ready_seconds, &path, "minReadySeconds"));
     violations.extend(not_negative(spec.revision_history_limit, &path, "revisionHistoryLimit"));
+    let window = spec.rollback_window.as_ref().and_then(|window| window.revisions);
+    violations.extend(not_negative(window, &path.field("rollbackWindow"), "revisions"));
     violations.extend(deadline(spec, &path));
     violations.extend(strategy(spec, &path.field("strategy")));
     violations

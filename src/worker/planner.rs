@@ -23,8 +23,8 @@ use super::rollout::RolloutJob;
 use super::traffic::ServicesJob;
 use crate::clock::Clock;
 use crate::plan::{
-    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Observed, Plan, Question, Urgency, event,
-    restart,
+    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, Question, Urgency,
+    event, restart,
 };
 use crate::store::{Changed, DryRun, Key, ObjectId, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
@@ -98,6 +98,14 @@ pub(super) struct Planner {
     known: HashMap<Key, Known>,
 }
 
+/// What a rollout that is gone leaves to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Services that say that it manages them.
+    Services,
+}
+
 /// What the planner remembers of a rollout that it planned for.
 struct Known {
     about: About,
@@ -166,6 +174,9 @@ impl Planner {
         }
         // What was written while this process led before, to rollouts that may be gone.
         for key in self.shared.store.own.rollouts() {
+            self.shared.wake(&key);
+        }
+        for key in self.shared.store.absent_managers() {
             self.shared.wake(&key);
         }
     }
@@ -346,23 +357,67 @@ impl Planner {
             let about = About::object(&*record);
             return self.notice(key, &about, &[event::malformed_object(message)]);
         }
-        self.shared.store.memory.forget(key);
+        if self.release_services(key) == Left::Nothing {
+            self.shared.store.memory.forget(key);
+        }
         self.shared.metrics.forget(&key.namespace, &key.name);
         if let Some(known) = self.known.remove(key) {
             self.recorder.record(&known.about, vec![event::deleted(&key.namespace, &key.name)]);
         }
     }
 
+    /// Gives the Services of a rollout that is gone their own selectors back. A rollout that is in no cache may be another controller's:
+    /// it is looked for before, once for each change of its Services.
+    fn release_services(&self, key: &Key) -> Left {
+        let services = self.shared.store.managed_services(key);
+        if services.is_empty() {
+            return Left::Nothing;
+        }
+        let look = Attempt::Read(Object::Rollout);
+        let is_due = |service: &Arc<plan::Service>| {
+            !service.terminating && !self.shared.is_put_off(key, &Attempt::Service(service.name.clone()))
+        };
+        let actions: Vec<_> = services
+            .iter()
+            .filter(|service| is_due(service))
+            .map(|service| plan::service::release(service))
+            .collect();
+        if actions.is_empty() || self.shared.is_put_off(key, &look) {
+            return Left::Services;
+        }
+        let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
+        self.send_once(key, async move {
+            match writer.look_for_rollout(&of).await {
+                Ok(true) => shared.store.memory.succeeded(&of, &look),
+                Ok(false) => {
+                    shared.store.memory.succeeded(&of, &look);
+                    let job = ServicesJob { about: About::gone(&of), actions, basis: Basis::default() };
+                    shared.services.put(&of, job, Instant::now());
+                }
+                Err(error) => shared.unanswered(&of, look, error),
+            }
+        });
+        Left::Services
+    }
+
     /// Runs an errand for a rollout, unless one is under way; what it asked is asked again a little later if it is still open.
     fn send(&self, key: &Key, errand: impl Future<Output = ()> + Send + 'static) {
+        let (shared, of) = (self.shared(), key.clone());
+        self.send_once(key, async move {
+            errand.await;
+            shared.wake_at(&of, shared.clock.now() + COMPANY);
+        });
+    }
+
+    /// Runs an errand for a rollout, unless one is under way.
+    fn send_once(&self, key: &Key, errand: impl Future<Output = ()> + Send + 'static) {
         if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             return;
         }
-        let (asking, shared, key) = (Arc::clone(&self.asking), self.shared(), key.clone());
+        let (asking, key) = (Arc::clone(&self.asking), key.clone());
         let run = async move {
             errand.await;
             asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            shared.wake_at(&key, shared.clock.now() + COMPANY);
         };
         self.errands.spawn(run.in_current_span());
     }

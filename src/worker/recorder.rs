@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, real_sleep};
 use crate::crd;
 use crate::plan::{Event, Observed};
+use crate::store::Key;
 use crate::telemetry::Metrics;
 
 /// The component that events come from, as Argo Rollouts names it (contract 4.2).
@@ -82,6 +83,17 @@ impl About {
             resource_version: object.resource_version().unwrap_or_default(),
         };
         Self { uid: reference.uid.clone(), is_unseen: false, reference }
+    }
+
+    /// A rollout that is there no more.
+    pub(super) fn gone(key: &Key) -> Self {
+        let reference = Reference {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: String::new(),
+            resource_version: String::new(),
+        };
+        Self { uid: String::new(), is_unseen: false, reference }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Blue-green updates. Each scenario runs on both clusters, by both drivers, with several sizes; every switch of the active Service and
 //! every write to its version is checked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
@@ -19,20 +20,23 @@ scenarios! {
     full_promotion
     a_preview_of_another_size
     the_old_version_stays_for_the_scale_down_delay
+    only_so_many_old_versions_stay_for_the_delay
     rollback_inside_the_delay
     rollback_outside_the_delay
+    rollback_within_the_window
     abort_then_retry
     abort_then_undo
     undo_while_waiting
     superseded_while_waiting
     superseded_while_the_second_never_becomes_available
     the_deadline_without_a_pause
+    the_deadline_that_aborts
     the_deadline_does_not_run_in_the_pause
     scale_while_waiting
     paused_by_spec
     to_canary_and_back
     a_service_that_comes_later
-    delete_leaves_services_alone
+    delete_gives_services_their_selectors_back
 }
 
 /// A strategy that waits for its promotion.
@@ -181,6 +185,26 @@ async fn the_old_version_stays_for_the_scale_down_delay(drive: &Drive<'_>, repli
     healthy(drive).await;
 }
 
+async fn only_so_many_old_versions_stay_for_the_delay(drive: &Drive<'_>, replicas: i32) {
+    let more = json!({ "scaleDownDelaySeconds": 3600, "scaleDownDelayRevisionLimit": 1 });
+    let mut manifest = manifest_of(replicas, strategy(json!({}), more));
+    manifest["spec"]["revisionHistoryLimit"] = json!(1);
+    deploy(drive, manifest).await;
+    for version in ["v2", "v3"] {
+        drive.set_image(version).await;
+        healthy(drive).await;
+        serving(drive, version, version).await;
+    }
+    sized(drive, "v1", 0).await;
+    assert_eq!((drive.replicas("v2").await, drive.replicas("v3").await), (replicas, replicas));
+    let deleted = async {
+        while drive.sets().await.len() > 2 {
+            drive.world.pass(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), deleted).await.expect("the oldest is deleted");
+}
+
 async fn rollback_inside_the_delay(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, manual(json!({ "scaleDownDelaySeconds": 3600 }))).await;
     drive.set_image("v2").await;
@@ -238,6 +262,25 @@ async fn rollback_outside_the_delay(drive: &Drive<'_>, replicas: i32) {
     serving(drive, "v1", "v1").await;
     let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
     assert_eq!(how.unwrap().as_str(), "RolledBack");
+}
+
+async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest_of(replicas, manual(json!({ "scaleDownDelaySeconds": 1 })));
+    manifest["spec"]["rollbackWindow"] = json!({ "revisions": 1 });
+    deploy(drive, manifest).await;
+    drive.set_image("v2").await;
+    waiting(drive).await;
+    drive.promote().await;
+    healthy(drive).await;
+    sized(drive, "v1", 0).await;
+    drive.undo(1).await;
+    let is_third = |rollout: &Rollout| rollout.metadata.annotations.as_ref().unwrap()[keys::REVISION] == "3";
+    let is_back = |rollout: &Rollout| is(RolloutPhase::Healthy)(rollout) && is_third(rollout);
+    let rollout = drive.world.until("back without a pause", is_back).await;
+    serving(drive, "v1", "v1").await;
+    let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
+    assert_eq!(how.unwrap().as_str(), "FastRolledBack");
+    drive.world.until_event("RolloutCompleted: Rollout completed update to revision 3").await;
 }
 
 async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
@@ -326,6 +369,23 @@ async fn the_deadline_without_a_pause(drive: &Drive<'_>, replicas: i32) {
     let progressing = rollout.status().condition(&ConditionType::Progressing).unwrap();
     assert_eq!(progressing.reason, "ProgressDeadlineExceeded");
     assert_eq!(drive.served_by("active").await, "v1");
+    drive.set_image("v3").await;
+    healthy(drive).await;
+    serving(drive, "v3", "v3").await;
+}
+
+async fn the_deadline_that_aborts(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest_of(replicas, strategy(json!({}), json!({ "abortScaleDownDelaySeconds": 1 })));
+    manifest["spec"]["progressDeadlineSeconds"] = json!(3);
+    manifest["spec"]["progressDeadlineAbort"] = json!(true);
+    deploy(drive, manifest).await;
+    drive.set_image("never").await;
+    let rollout = drive.world.until("Degraded", is(RolloutPhase::Degraded)).await;
+    let message = rollout.status().message.as_deref().unwrap();
+    assert!(message.starts_with("RolloutAborted: Rollout aborted update to revision 2: "), "{message}");
+    assert!(rollout.status().abort() && message.ends_with(" has timed out progressing."), "{message}");
+    sized(drive, "never", 0).await;
+    serving(drive, "v1", "never").await;
     drive.set_image("v3").await;
     healthy(drive).await;
     serving(drive, "v3", "v3").await;
@@ -432,10 +492,14 @@ async fn a_service_that_comes_later(drive: &Drive<'_>, replicas: i32) {
     serving(drive, "v1", "v1").await;
 }
 
-async fn delete_leaves_services_alone(drive: &Drive<'_>, replicas: i32) {
+async fn delete_gives_services_their_selectors_back(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, manual(json!({}))).await;
     drive.delete().await;
+    released(drive).await;
     for service in ["active", "preview"] {
-        drive.services().get(service).await.expect("it is the user's");
+        let service = drive.services().get(service).await.expect("it is the user's");
+        assert!(!service.metadata.annotations.unwrap_or_default().contains_key(keys::MANAGED_BY_ROLLOUTS));
+        let own = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        assert_eq!(service.spec.unwrap().selector, Some(own));
     }
 }

@@ -38,6 +38,12 @@ macro_rules! call {
     }};
 }
 
+/// Whether a ReplicaSet's pods are of a version.
+fn is_of(version: &str, set: &ReplicaSet) -> bool {
+    let template = set.spec.template.as_ref().and_then(|template| template.spec.as_ref());
+    template.is_some_and(|spec| spec.containers[0].image == Some(image(version)))
+}
+
 impl Drive<'_> {
     /// Compares what was foretold after the last operation with what came of it until now, where anything was.
     pub async fn interrupt(&self) {
@@ -130,14 +136,17 @@ impl Drive<'_> {
         image.rsplit(':').next().unwrap().to_owned()
     }
 
+    /// The hash of the ReplicaSet with this version.
+    pub async fn hash_of(&self, version: &str) -> String {
+        let sets = self.sets().await;
+        let set = sets.iter().find(|set| is_of(version, set)).expect("its version exists");
+        set.labels().get(keys::POD_TEMPLATE_HASH).cloned().expect("its label")
+    }
+
     /// spec.replicas of the ReplicaSet with this version.
     pub async fn replicas(&self, version: &str) -> i32 {
-        let of_version = |set: &&ReplicaSet| {
-            let template = set.spec.template.as_ref().and_then(|template| template.spec.as_ref());
-            template.is_some_and(|spec| spec.containers[0].image == Some(image(version)))
-        };
         let sets = self.sets().await;
-        let replicas = sets.iter().filter(of_version).filter_map(|set| set.spec.replicas);
+        let replicas = sets.iter().filter(|set| is_of(version, set)).filter_map(|set| set.spec.replicas);
         replicas.sum()
     }
 

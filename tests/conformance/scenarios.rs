@@ -1,6 +1,8 @@
 //! What happens to rollouts. Each scenario runs on both clusters, by both drivers, with 1, 3 and 10 replicas.
 
-use rolloutd::crd::{ConditionType, Rollout, RolloutPhase};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use kube::ResourceExt as _;
+use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
 use serde_json::{Value, json};
 
 use crate::drive::{Drive, Driver};
@@ -56,17 +58,23 @@ scenarios! {
     create
     rolling_update_without_steps
     weights_with_timed_pauses
+    a_step_that_needs_a_part_of_its_pods
+    pods_that_must_be_ready_for_a_while
     endless_pause_then_promote
     promote_full
     promote_to_a_step
     abort_then_retry
     abort_then_undo
     undo_in_the_middle
+    rollback_within_the_window
+    versions_on_different_nodes
     scale_in_the_middle
     pause_by_spec
     a_third_revision_supersedes_a_running_second
     a_third_revision_supersedes_a_second_that_never_becomes_available
     an_image_that_never_becomes_ready_runs_into_the_deadline
+    an_update_that_does_not_get_on_in_time_aborts_itself
+    services_select_the_stable_version_and_the_canary
     delete_cascades
 }
 
@@ -138,6 +146,42 @@ async fn weights_with_timed_pauses(drive: &Drive<'_>, replicas: i32) {
     assert_eq!(rollout.status().current_step_index, Some(8));
 }
 
+async fn a_step_that_needs_a_part_of_its_pods(drive: &Drive<'_>, replicas: i32) {
+    let steps = json!([{ "setWeight": 40 }, { "pause": { "duration": "1s" } }, { "setWeight": 70 }]);
+    let threshold = json!({ "type": "Percent", "value": 50 });
+    deployed(drive, replicas, json!({ "steps": steps, "replicaProgressThreshold": threshold })).await;
+    drive.set_image("v2").await;
+    let rollout = healthy(drive).await;
+    let status = rollout.status();
+    assert_eq!((status.updated_replicas, status.available_replicas), (Some(replicas), Some(replicas)));
+    // None of that version's pods ever is enough.
+    drive.set_image("never").await;
+    let waits = drive.world.until("its pods exist", |rollout| {
+        let status = rollout.status();
+        status.current_pod_hash() != status.stable_rs() && status.updated_replicas.unwrap_or(0) > 0
+    });
+    assert_eq!(waits.await.status().current_step_index, Some(0));
+    drive.undo(2).await;
+    healthy(drive).await;
+}
+
+async fn pods_that_must_be_ready_for_a_while(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["minReadySeconds"] = json!(2);
+    drive.create(manifest).await;
+    healthy(drive).await;
+    drive.set_image("v2").await;
+    let begun = drive.world.until("its pods are ready", |rollout| {
+        let status = rollout.status();
+        status.current_pod_hash() != status.stable_rs() && status.ready_replicas > status.available_replicas
+    });
+    assert_eq!(begun.await.status().current_step_index, Some(0));
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+    assert!(drive.sets().await.iter().all(|set| set.spec.min_ready_seconds == Some(2)));
+}
+
 async fn endless_pause_then_promote(drive: &Drive<'_>, replicas: i32) {
     deployed(drive, replicas, endless()).await;
     drive.set_image("v2").await;
@@ -172,15 +216,7 @@ async fn abort_then_retry(drive: &Drive<'_>, replicas: i32) {
     drive.set_image("v2").await;
     paused_at(drive, 1).await;
     drive.abort().await;
-    let rollout = drive
-        .world
-        .until("aborted and back", |rollout| {
-            is(RolloutPhase::Degraded)(rollout)
-                && rollout.status().available_replicas == Some(replicas)
-                && rollout.status().updated_replicas.unwrap_or(0) == 0
-                && rollout.status().replicas == Some(replicas)
-        })
-        .await;
+    let rollout = drive.world.until("aborted and back", is_back(replicas)).await;
     assert_eq!(
         rollout.status().message.as_deref(),
         Some("RolloutAborted: Rollout aborted update to revision 2")
@@ -211,6 +247,69 @@ async fn undo_in_the_middle(drive: &Drive<'_>, replicas: i32) {
     let rollout = healthy(drive).await;
     assert_eq!(current_image(&rollout), image("v1"));
     assert_eq!(rollout.metadata.annotations.unwrap()["rollout.argoproj.io/revision"], "3");
+}
+
+async fn rollback_within_the_window(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["rollbackWindow"] = json!({ "revisions": 1 });
+    drive.create(manifest).await;
+    healthy(drive).await;
+    for version in ["v2", "v3"] {
+        drive.set_image(version).await;
+        paused_at(drive, 1).await;
+        drive.promote_full().await;
+        healthy(drive).await;
+    }
+    drive.undo(2).await;
+    let rollout = healthy(drive).await;
+    assert_eq!(
+        (current_image(&rollout), rollout.status().current_step_index),
+        (image("v2").as_str(), Some(4))
+    );
+    let how = rollout.status().duration.as_ref().and_then(|duration| duration.completion_status.clone());
+    assert_eq!(how.unwrap().as_str(), "FastRolledBack");
+    drive.world.until_event("SkipSteps: Rollback within window").await;
+    // The other is two versions back.
+    drive.undo(1).await;
+    paused_at(drive, 1).await;
+}
+
+async fn versions_on_different_nodes(drive: &Drive<'_>, replicas: i32) {
+    let rules = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 9 } });
+    deployed(
+        drive,
+        replicas,
+        json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }], "antiAffinity": rules }),
+    )
+    .await;
+    let stable = healthy(drive).await.status().stable_rs().to_owned();
+    drive.set_image("v2").await;
+    let rollout = paused_at(drive, 1).await;
+    let terms = |set: &ReplicaSet| {
+        let spec = set.spec.template.as_ref()?.spec.as_ref()?;
+        spec.affinity
+            .as_ref()?
+            .pod_anti_affinity
+            .as_ref()?
+            .preferred_during_scheduling_ignored_during_execution
+            .clone()
+    };
+    for set in drive.sets().await {
+        let is_stable = set.labels().get(keys::POD_TEMPLATE_HASH) == Some(&stable);
+        let found = terms(&set).unwrap_or_default();
+        assert_eq!(found.len(), usize::from(!is_stable), "{set:#?}");
+        for term in found {
+            let selector = term.pod_affinity_term.label_selector.unwrap().match_expressions.unwrap();
+            assert_eq!((term.weight, selector[0].values.clone().unwrap()), (9, vec![stable.clone()]));
+        }
+    }
+    let template = rollout.spec.template.unwrap();
+    assert_eq!(template["spec"].get("affinity"), None, "the rollout's own template stays as it is");
+    drive.undo(1).await;
+    healthy(drive).await;
+    drive.undo(2).await;
+    paused_at(drive, 1).await;
+    assert_eq!(drive.sets().await.len(), 2, "each version is found again");
 }
 
 async fn scale_in_the_middle(drive: &Drive<'_>, replicas: i32) {
@@ -304,8 +403,82 @@ async fn an_image_that_never_becomes_ready_runs_into_the_deadline(drive: &Drive<
     paused_at(drive, 1).await;
 }
 
+async fn an_update_that_does_not_get_on_in_time_aborts_itself(drive: &Drive<'_>, replicas: i32) {
+    let mut manifest = manifest(replicas, endless());
+    manifest["spec"]["progressDeadlineSeconds"] = json!(3);
+    manifest["spec"]["progressDeadlineAbort"] = json!(true);
+    drive.create(manifest).await;
+    healthy(drive).await;
+    drive.set_image("never").await;
+    let rollout = drive.world.until("aborted and back", is_back(replicas)).await;
+    let message = rollout.status().message.as_deref().unwrap();
+    assert!(message.starts_with("RolloutAborted: Rollout aborted update to revision 2: "), "{message}");
+    assert!(message.ends_with(" has timed out progressing."), "{message}");
+    assert!(rollout.status().aborted_at.is_some());
+    let blockers = drive.blockers().await;
+    assert!(blockers[0].ends_with(" has timed out progressing."), "{blockers:?}");
+    drive.retry().await;
+    drive.world.until("aborted and back again", is_back(replicas)).await;
+    drive.set_image("v3").await;
+    paused_at(drive, 1).await;
+}
+
+/// Whether an update was aborted and all pods are those of the stable version.
+fn is_back(replicas: i32) -> impl Fn(&Rollout) -> bool {
+    move |rollout| {
+        let status = rollout.status();
+        is(RolloutPhase::Degraded)(rollout)
+            && status.abort()
+            && status.available_replicas == Some(replicas)
+            && status.updated_replicas.unwrap_or(0) == 0
+            && status.replicas == Some(replicas)
+    }
+}
+
+async fn services_select_the_stable_version_and_the_canary(drive: &Drive<'_>, replicas: i32) {
+    drive.create_services(&["stable", "canary"]).await;
+    let mut canary = endless();
+    json_patch::merge(&mut canary, &json!({ "stableService": "stable", "canaryService": "canary" }));
+    deployed(drive, replicas, canary.clone()).await;
+    serving(drive, "v1", "v1").await;
+    drive.set_image("v2").await;
+    paused_at(drive, 1).await;
+    serving(drive, "v1", "v2").await;
+    drive.abort().await;
+    drive.world.until("aborted and back", is_back(replicas)).await;
+    serving(drive, "v1", "v1").await;
+    drive.retry().await;
+    paused_at(drive, 1).await;
+    drive.promote_full().await;
+    healthy(drive).await;
+    serving(drive, "v2", "v2").await;
+    canary["canaryService"] = Value::Null;
+    drive.canary(canary).await;
+    selecting(drive, "canary", "").await;
+    drive.delete().await;
+    selecting(drive, "stable", "").await;
+}
+
+/// Waits until the Services serve versions.
+async fn serving(drive: &Drive<'_>, stable: &str, canary: &str) {
+    for (service, version) in [("stable", stable), ("canary", canary)] {
+        let hash = drive.hash_of(version).await;
+        selecting(drive, service, &hash).await;
+    }
+}
+
+/// Waits until a Service selects a hash.
+async fn selecting(drive: &Drive<'_>, service: &str, hash: &str) {
+    let selects = async {
+        while drive.selected(service).await != hash {
+            drive.world.pass(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(60), selects).await;
+    assert!(in_time.is_ok(), "{service} never selects {hash:?}");
+}
+
 async fn delete_cascades(drive: &Drive<'_>, replicas: i32) {
-    use k8s_openapi::api::apps::v1::ReplicaSet;
     use k8s_openapi::api::core::v1::Pod;
     use kube::Api;
     use kube::api::{DeleteParams, ListParams};

@@ -53,6 +53,36 @@ fn an_instance_id_serves_those_that_bear_it() {
 }
 
 #[test]
+fn services_of_another_controllers_rollout_are_left_alone_and_those_of_no_rollout_are_released() {
+    in_virtual_time(async || {
+        let world = world().await;
+        let drive = Drive { world: &world, driver: Driver::Patches };
+        let mut theirs = manifest(2, json!({}));
+        theirs["metadata"]["labels"] = json!({ (keys::CONTROLLER_INSTANCE_ID): "blue" });
+        drive.create(theirs).await;
+        drive.create_services(&["theirs", "nobodys"]).await;
+        for (service, manager) in [("theirs", "web"), ("nobodys", "gone")] {
+            let switched = Patch::Merge(json!({
+                "metadata": { "annotations": { (keys::MANAGED_BY_ROLLOUTS): manager } },
+                "spec": { "selector": { (keys::POD_TEMPLATE_HASH): "b5" } },
+            }));
+            drive.services().patch(service, &PatchParams::default(), &switched).await.unwrap();
+        }
+        let member = world.member_with(world.options());
+        let released = async {
+            while !drive.selected("nobodys").await.is_empty() {
+                world.pass(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), released).await.expect("it is released");
+        is_left_alone(&world).await;
+        assert_eq!(drive.selected("theirs").await, "b5");
+        member.stop().await;
+        world.finish().await;
+    });
+}
+
+#[test]
 fn analysis_alone_writes_to_no_rollout() {
     in_virtual_time(async || {
         let world = world().await;

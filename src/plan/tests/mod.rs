@@ -2,9 +2,15 @@
 //! design.md checked after every single write.
 
 mod adversity;
+mod anti_affinity;
+mod availability;
 mod blue_green;
+mod canary_services;
+mod deadline;
 mod duration;
 mod explain;
+mod kept_versions;
 mod properties;
+mod rollback_window;
 mod scenarios;
 mod world;

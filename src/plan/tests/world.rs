@@ -16,7 +16,12 @@ use crate::plan::{
 pub(super) enum Outcome {
     Ready,
     Never,
+    /// So many of them are ready, and no more.
+    UpTo(i32),
 }
+
+/// The Services there are.
+const SERVICES: [&str; 4] = ["active", "preview", "stable", "canary"];
 
 fn service(name: &str) -> Service {
     Service {
@@ -61,7 +66,7 @@ impl World {
         Self::with_strategy(replicas, json!({ "blueGreen": strategy }))
     }
 
-    /// With the Services `active` and `preview`.
+    /// With the Services `active` and `preview`, `stable` and `canary`.
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn with_strategy(replicas: i32, strategy: Value) -> Self {
         let object = json!({
@@ -86,7 +91,7 @@ impl World {
             sets: BTreeMap::new(),
             setbacks: Vec::new(),
             orphans: Vec::new(),
-            services: ["active", "preview"].map(|name| (name.to_owned(), service(name))).into(),
+            services: SERVICES.map(|name| (name.to_owned(), service(name))).into(),
             pods: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
@@ -106,7 +111,7 @@ impl World {
             defaulted: None,
             setbacks: self.setbacks.clone(),
             services: self.services.values().cloned().map(Arc::new).collect(),
-            absent_services: ["active", "preview"].map(str::to_owned).into(),
+            absent_services: SERVICES.map(str::to_owned).into(),
             pods: self.pods.clone(),
             pruned: Arc::default(),
         }
@@ -210,19 +215,22 @@ impl World {
     }
 
     /// The property of design.md for blue-green: the active Service is never given fewer available pods than promotion requires, unless
-    /// it had fewer still.
+    /// it had fewer still. Those of a canary are never given none.
     fn check_switch(&self, action: &ServiceAction) {
         let Value::String(to) = &action.write.patch["spec"]["selector"][keys::POD_TEMPLATE_HASH] else {
             return;
         };
         let before = self.services[&action.name].hash();
-        if action.name != "active" || before == to {
-            return;
-        }
         let available = |hash: &str| {
             let set = self.sets.values().find(|set| set.hash() == hash);
             set.map_or(0, |set| set.status.available)
         };
+        if ["stable", "canary"].contains(&action.name.as_str()) && before != to {
+            assert!(available(to) > 0, "{} {before} -> {to} without a pod", action.name);
+        }
+        if action.name != "active" || before == to {
+            return;
+        }
         let required = self.observed().rollout.spec.replicas();
         assert!(
             available(to) >= required || (!before.is_empty() && available(to) > available(before)),
@@ -269,6 +277,8 @@ impl World {
                     annotations: strings(&object["metadata"]["annotations"]),
                     owners: object["metadata"]["ownerReferences"].as_array().unwrap().clone(),
                     replicas: i32::try_from(object["spec"]["replicas"].as_i64().unwrap()).unwrap(),
+                    min_ready_seconds: i32::try_from(object["spec"]["minReadySeconds"].as_i64().unwrap())
+                        .unwrap(),
                     selector: serde_json::from_value(object["spec"]["selector"].clone()).unwrap(),
                     template: Arc::new(object["spec"]["template"].clone()),
                     ..ReplicaSet::default()
@@ -297,8 +307,14 @@ impl World {
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
-                    set.generation += 1;
                 }
+                if let Some(seconds) = write.patch.pointer("/spec/minReadySeconds").and_then(Value::as_i64) {
+                    set.min_ready_seconds = i32::try_from(seconds).unwrap();
+                }
+                if let Some(template) = write.patch.pointer("/spec/template") {
+                    json_patch::merge(Arc::make_mut(&mut set.template), template);
+                }
+                set.generation += i64::from(write.patch.get("spec").is_some());
                 set.resource_version = version;
                 self.events
                     .extend(write.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
@@ -318,8 +334,11 @@ impl World {
         for set in self.sets.values_mut() {
             let image =
                 set.template.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
-            let ready = outcomes.get(image).copied().unwrap_or(Outcome::Ready) == Outcome::Ready;
-            let available = if ready { set.replicas } else { set.status.available.min(set.replicas) };
+            let available = match outcomes.get(image).copied().unwrap_or(Outcome::Ready) {
+                Outcome::Ready => set.replicas,
+                Outcome::Never => set.status.available.min(set.replicas),
+                Outcome::UpTo(pods) => pods.min(set.replicas),
+            };
             let before = set.status.clone();
             set.status.replicas = set.replicas;
             set.status.ready = available;

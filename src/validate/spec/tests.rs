@@ -31,7 +31,7 @@ fn a_plain_rollout_is_valid() {
 #[test]
 fn each_violation_names_the_field_the_value_and_the_rule() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 14] = [
+    let cases: [(Change, &str); 18] = [
         (
             |spec| spec["replicas"] = json!(-1),
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
@@ -59,6 +59,10 @@ fn each_violation_names_the_field_the_value_and_the_rule() {
         (
             |spec| spec["template"]["spec"]["restartPolicy"] = json!("Never"),
             "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ),
+        (
+            |spec| spec["rollbackWindow"] = json!({ "revisions": -1 }),
+            "spec.rollbackWindow.revisions: Invalid value: -1: must be greater than or equal to 0",
         ),
         (
             |spec| spec["progressDeadlineSeconds"] = json!(0),
@@ -90,6 +94,27 @@ fn each_violation_names_the_field_the_value_and_the_rule() {
                 spec["strategy"]["canary"]["maxUnavailable"] = json!(0);
             },
             "spec.strategy.canary.maxSurge: Invalid value: \"0%\": MaxSurge and MaxUnavailable both can not be zero",
+        ),
+        (
+            |spec| {
+                spec["strategy"]["canary"]["replicaProgressThreshold"] =
+                    json!({ "type": "Percent", "value": 101 });
+            },
+            "spec.strategy.canary.replicaProgressThreshold.value: Invalid value: 101: a percentage must be between 1 and 100",
+        ),
+        (
+            |spec| {
+                spec["strategy"]["canary"]["replicaProgressThreshold"] =
+                    json!({ "type": "Pods", "value": 0 });
+            },
+            "spec.strategy.canary.replicaProgressThreshold.value: Invalid value: 0: a number of pods must be greater than 0",
+        ),
+        (
+            |spec| {
+                spec["strategy"]["canary"]["replicaProgressThreshold"] =
+                    json!({ "type": "Nodes", "value": 1 });
+            },
+            "spec.strategy.canary.replicaProgressThreshold.type: Unsupported value: \"Nodes\": supported values: \"Percent\", \"Pods\"",
         ),
     ];
     for (change, expected) in cases {
