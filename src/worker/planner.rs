@@ -374,17 +374,20 @@ impl Planner {
             return Left::Nothing;
         }
         let look = Attempt::Read(Object::Rollout);
-        let is_due = |service: &Arc<plan::Service>| {
-            !service.terminating && !self.shared.is_put_off(key, &Attempt::Service(service.name.clone()))
+        let (memory, now) = (&self.shared.store.memory, self.shared.clock.now());
+        let next_try = |service: &Arc<plan::Service>| {
+            let attempts = [look.clone(), Attempt::Service(service.name.clone())];
+            attempts.iter().filter_map(|attempt| memory.next_try(key, attempt, now)).max()
         };
-        let actions: Vec<_> = services
-            .iter()
-            .filter(|service| is_due(service))
-            .map(|service| plan::service::release(service))
-            .collect();
-        if actions.is_empty() || self.shared.is_put_off(key, &look) {
+        let staying = services.iter().filter(|service| !service.terminating);
+        let (put_off, due): (Vec<_>, Vec<_>) = staying.partition(|service| next_try(service).is_some());
+        if let Some(next) = put_off.into_iter().filter_map(next_try).min() {
+            self.shared.wake_at(key, next);
+        }
+        if due.is_empty() {
             return Left::Services;
         }
+        let actions = due.into_iter().map(|service| plan::service::release(service)).collect();
         let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
         self.send_once(key, async move {
             match writer.look_for_rollout(&of).await {

@@ -313,14 +313,25 @@ impl Case {
         let (Some(new), Some(stable)) = (sizes.new, sizes.stable) else { return (next, by_share) };
         let lasting = new.spec.min(new.available) + stable.spec.min(stable.available) + sizes.older;
         let older_moves = sizes.older > 0 && lasting > limits.replicas - limits.unavailable;
-        let is_full = new.spec + stable.spec + sizes.older >= limits.replicas + limits.surge;
-        if *stale || next != now || older_moves || !is_full {
+        let most = limits.replicas + limits.surge;
+        let total = new.spec + stable.spec + sizes.older;
+        if *stale || next != now || older_moves || total < most {
             return (next, by_share);
         }
         let dead = |size: Size| (size.spec - size.available).max(0);
         if new.spec < wanted.0 && dead(new) == 0 && dead(stable) > 0 {
-            let moving = dead(stable).min(wanted.0 - new.spec);
-            return ((new.spec + moving, stable.spec - moving), Some(Exception::PlacesOfDeadStablePods));
+            // One by one: a pod goes, and its place is passed on where that keeps to the limits.
+            let (mut to, mut total) = ((new.spec, stable.spec), total);
+            for _ in 0..dead(stable) {
+                if total <= most && to.0 == wanted.0 {
+                    break;
+                }
+                (to.1, total) = (to.1 - 1, total - 1);
+                if total < most {
+                    (to.0, total) = (to.0 + 1, total + 1);
+                }
+            }
+            return (to, Some(Exception::PlacesOfDeadStablePods));
         }
         if new.spec > wanted.0 && dead(new) > 0 {
             let going = dead(new).min(new.spec - wanted.0);

@@ -8,7 +8,7 @@ use crate::crd::{ConditionType, RolloutPhase};
 use crate::plan::{Blocker, BlockerReason};
 
 /// An update that wants four of five pods at its first step; so many of them come up.
-fn updated(threshold: Value, pods: i32) -> World {
+fn updated(threshold: &Value, pods: i32) -> World {
     let steps = json!([{ "setWeight": 80 }, { "pause": {} }]);
     let mut world = World::new(5, json!({ "steps": steps, "replicaProgressThreshold": threshold }));
     world.settle();
@@ -42,14 +42,14 @@ fn a_step_is_done_once_enough_of_its_pods_are_available() {
         (json!({ "type": "Pods", "value": 9 }), 3, 0),
         (json!({ "type": "Pods", "value": 9 }), 4, 1),
     ] {
-        let world = updated(threshold.clone(), pods);
+        let world = updated(&threshold, pods);
         assert_eq!(world.status().current_step_index, Some(step), "{threshold} {pods}");
     }
 }
 
 #[test]
 fn the_last_step_done_the_version_becomes_stable_only_once_all_of_it_is_available() {
-    let mut world = updated(json!({ "type": "Pods", "value": 3 }), 3);
+    let mut world = updated(&json!({ "type": "Pods", "value": 3 }), 3);
     world.patch_status(json!({ "pauseConditions": null }));
     world.settle();
     assert_eq!(world.status().current_step_index, Some(2));
@@ -83,10 +83,10 @@ fn a_share_that_the_limits_do_not_let_the_sets_come_to_is_not_reached_however_ma
 
 #[test]
 fn what_waits_for_pods_says_how_many_are_enough() {
-    let blocker = shortage(&updated(json!({ "type": "Percent", "value": 75 }), 2));
+    let blocker = shortage(&updated(&json!({ "type": "Percent", "value": 75 }), 2));
     assert_eq!(blocker.message, "2 of 4 pods are available; 3 of 4 pods are enough for the step");
     assert_eq!(blocker.condition, "status.availableReplicas 2/3");
-    let blocker = shortage(&updated(json!({ "type": "Percent", "value": 100 }), 2));
+    let blocker = shortage(&updated(&json!({ "type": "Percent", "value": 100 }), 2));
     assert_eq!(
         (blocker.message.as_str(), blocker.condition.as_str()),
         ("2 of 4 pods are available", "status.availableReplicas 2/4")

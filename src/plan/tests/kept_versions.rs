@@ -15,7 +15,7 @@ fn roll_out(world: &mut World, versions: impl IntoIterator<Item = u32>) {
     }
 }
 
-fn blue_green(limit: Value) -> World {
+fn blue_green(limit: &Value) -> World {
     let mut world =
         World::blue_green(2, json!({ "scaleDownDelaySeconds": 600, "scaleDownDelayRevisionLimit": limit }));
     world.settle();
@@ -34,7 +34,7 @@ fn of_replaced_versions_as_many_stay_up_as_the_limit_says_the_newest_of_them() {
         (json!(1), [0, 0, 2, 2]),
         (json!(0), [0, 0, 0, 2]),
     ] {
-        let mut world = blue_green(limit.clone());
+        let mut world = blue_green(&limit);
         roll_out(&mut world, 2..=4);
         assert_eq!(pods(&world, 4), expected, "{limit}");
         world.pass(600);
@@ -54,7 +54,7 @@ fn old_versions_without_pods_are_kept_as_the_history_limit_says_the_oldest_go() 
             let images =
                 world.sets.values().map(|set| set.template["spec"]["containers"][0]["image"].clone());
             let mut images: Vec<_> =
-                images.map(|image| image.as_str().unwrap()[1..].parse().unwrap()).collect();
+                images.map(|image| image.as_str().unwrap()[1..].parse::<u32>().unwrap()).collect();
             images.sort_unstable();
             let expected: Vec<u32> = (13 - kept..=13).collect();
             assert_eq!(images, expected, "{limit}");
@@ -64,7 +64,7 @@ fn old_versions_without_pods_are_kept_as_the_history_limit_says_the_oldest_go() 
 
 #[test]
 fn a_version_that_still_has_pods_is_not_deleted_whatever_the_limit() {
-    let mut world = blue_green(Value::Null);
+    let mut world = blue_green(&Value::Null);
     world.edit(|spec| spec["revisionHistoryLimit"] = json!(0));
     world.settle();
     roll_out(&mut world, 2..=3);
