@@ -10,7 +10,7 @@ use rolloutd::pb::v1::blocker::Reason;
 use crate::act::Actor;
 use crate::cluster::Cluster;
 use crate::end;
-use crate::lens::Lens;
+use crate::lens::{Lens, Refusal};
 use crate::program::{Limits, Pods, Program, Shape, Strategy};
 use crate::run::in_virtual_time;
 use crate::weather::Storm;
@@ -19,7 +19,7 @@ use crate::weather::Storm;
 static IS_BROKEN: AtomicBool = AtomicBool::new(true);
 
 /// Creations find no answer, and nobody may look what became of them.
-fn broken(request: &Request<Body>) -> Option<(u16, &'static str, &'static str)> {
+fn broken(request: &Request<Body>) -> Option<Refusal> {
     let is_set = request.uri().path().ends_with("/replicasets");
     if !is_set || !IS_BROKEN.load(Ordering::SeqCst) {
         return None;

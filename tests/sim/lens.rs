@@ -19,9 +19,12 @@ pub enum Lens {
     Shows(&'static str, fn(&mut Value)),
     /// What it sends with every write.
     Writes(&'static str, fn(&mut Value)),
-    /// What it is answered instead of an answer of the server's, where this gives one: code, reason and message.
-    Answers(fn(&Request<Body>) -> Option<(u16, &'static str, &'static str)>),
+    /// What it is answered instead of an answer of the server's, where this gives one.
+    Answers(fn(&Request<Body>) -> Option<Refusal>),
 }
+
+/// A refusal: code, reason and message.
+pub type Refusal = (u16, &'static str, &'static str);
 
 impl Lens {
     /// The client of a part of the control plane, through this lens.
