@@ -27,25 +27,24 @@ const SABOTAGES: [Sabotage; 14] = [
     Sabotage {
         name: "one more pod may be unavailable",
         lens: Lens::Shows("rollouts", |rollout| one_more(rollout, "maxUnavailable")),
-        shows_in: is_canary,
+        shows_in: |program| is_canary(program) && revises(program),
         finding: "resized: (wanted, available)",
     },
     Sabotage {
         name: "one more pod may be wanted",
         lens: Lens::Shows("rollouts", |rollout| one_more(rollout, "maxSurge")),
-        shows_in: is_canary,
+        shows_in: |program| is_canary(program) && revises(program),
         finding: "pods wanted, allowed",
     },
     Sabotage {
         name: "the step goes back",
         lens: Lens::Writes("rollouts", |patch| {
-            if let Some(step) =
-                patch.pointer_mut("/status/currentStepIndex").filter(|step| step.as_i64() > Some(1))
-            {
+            if let Some(step) = patch.pointer_mut("/status/currentStepIndex").filter(|step| **step == 2) {
                 *step = json!(0);
             }
         }),
-        shows_in: |program| steps(program) > 2 && revises(program),
+        // Of two steps, 2 is the end.
+        shows_in: |program| steps(program).len() > 2 && revises(program),
         finding: "the step went back",
     },
     Sabotage {
@@ -143,7 +142,10 @@ const SABOTAGES: [Sabotage; 14] = [
                 *pause = json!({});
             }
         }),
-        shows_in: |program| steps(program) > 2 && revises(program),
+        shows_in: |program| {
+            let ends = |step: &Value| step.pointer("/pause/duration").is_some();
+            steps(program).iter().any(ends) && revises(program)
+        },
         finding: "stuck: ",
     },
 ];
@@ -156,10 +158,10 @@ fn is_blue_green(program: &Program) -> bool {
     matches!(program.shape.strategy, Strategy::BlueGreen { .. })
 }
 
-fn steps(program: &Program) -> usize {
+fn steps(program: &Program) -> &[Value] {
     match &program.shape.strategy {
-        Strategy::Canary { steps, .. } => steps.len(),
-        Strategy::BlueGreen { .. } => 0,
+        Strategy::Canary { steps, .. } => steps,
+        Strategy::BlueGreen { .. } => &[],
     }
 }
 
