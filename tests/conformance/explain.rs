@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use rolloutd::crd::{ConditionType, Rollout, RolloutPhase, keys};
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::blocker::Reason;
@@ -235,12 +235,12 @@ async fn a_missing_service(world: World) {
 
 async fn a_service_of_others(world: World) {
     let began = world.now();
+    let other = manifest_of(0, blue_green()).to_string().replace("\"web\"", "\"shop\"");
+    drive(&world).create(serde_json::from_str(&other).expect("it is JSON")).await;
     drive(&world).create_services(&["active"]).await;
-    let manager = |name: Value| {
-        Patch::Merge(json!({ "metadata": { "annotations": { (keys::MANAGED_BY_ROLLOUTS): name } } }))
-    };
-    let services = drive(&world).services();
-    services.patch("active", &PatchParams::default(), &manager(json!("shop"))).await.expect("it is patched");
+    let managed =
+        Patch::Merge(json!({ "metadata": { "annotations": { (keys::MANAGED_BY_ROLLOUTS): "shop" } } }));
+    drive(&world).services().patch("active", &PatchParams::default(), &managed).await.expect("it is patched");
     drive(&world).create(manifest_of(2, blue_green())).await;
     world.until("Degraded", is(RolloutPhase::Degraded)).await;
     let why = explained(&world, Reason::InvalidSpec).await;
@@ -249,7 +249,8 @@ async fn a_service_of_others(world: World) {
     assert!(blocker.message.contains("is managed by another Rollout"), "{blocker:#?}");
     since(&world, blocker, began);
     next(blocker, "nothing moves until the Service is mended, or the spec names another", None);
-    services.patch("active", &PatchParams::default(), &manager(Value::Null)).await.expect("it is patched");
+    // With the other rollout its claim goes.
+    world.rollouts().delete("shop", &DeleteParams::background()).await.expect("it is deleted");
     healthy(&drive(&world)).await;
     world.finish().await;
 }
