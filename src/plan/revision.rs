@@ -215,7 +215,10 @@ fn collides(seen: &Observed, status: &RolloutStatus) -> bool {
 /// Whether a set was made from `template`, whatever its hash says.
 fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<bool, Unclassified> {
     let live = stripped(set);
-    match pod_template::compare(template, &live, UnknownFields::Count) {
+    // Who goes back to a version by copying its set's template copies what we put into that, too.
+    let mut wanted = template.clone();
+    pod_template::remove_injected_anti_affinity(&mut wanted);
+    match pod_template::compare(&wanted, &live, UnknownFields::Count) {
         Sameness::Same => Ok(true),
         Sameness::Different { .. } => Ok(false),
         Sameness::Undecided => match seen.defaulted.as_ref().filter(|answer| *answer.given == *template) {

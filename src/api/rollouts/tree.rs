@@ -186,19 +186,22 @@ pub(super) fn services(seen: &Observed) -> Vec<v1::ServiceSummary> {
             pod_template_hash: hash.to_owned(),
         })
     };
+    let selected = |name: Option<&str>| seen.service(name?).map(plan::Service::hash);
     let services = match rollout.spec.strategy() {
         Ok(Strategy::Canary(canary)) => {
             let weights = status.canary.as_ref().and_then(|status| status.weights.as_ref());
-            let hash = |destination: fn(&crd::TrafficWeights) -> &crd::WeightDestination| {
-                destination(weights?).pod_template_hash.as_deref()
+            let (canary, stable) = (canary.canary_service.as_deref(), canary.stable_service.as_deref());
+            // Where a router sends traffic stands in the status, wherever its Services are.
+            let hash = |name, destination: fn(&crd::TrafficWeights) -> &crd::WeightDestination| {
+                let weighted = weights.and_then(|weights| destination(weights).pod_template_hash.as_deref());
+                weighted.or_else(|| selected(name))
             };
             [
-                service(canary.canary_service.as_deref(), "canary", hash(|weights| &weights.canary)),
-                service(canary.stable_service.as_deref(), "stable", hash(|weights| &weights.stable)),
+                service(canary, "canary", hash(canary, |weights| &weights.canary)),
+                service(stable, "stable", hash(stable, |weights| &weights.stable)),
             ]
         }
         Ok(Strategy::BlueGreen(spec)) => {
-            let selected = |name: Option<&str>| seen.service(name?).map(plan::Service::hash);
             let (active, preview) = (Some(spec.active_service.as_str()), spec.preview_service.as_deref());
             [service(active, "active", selected(active)), service(preview, "preview", selected(preview))]
         }
