@@ -36,6 +36,13 @@ pub enum Changed {
     },
     /// A Service.
     Service(Key),
+    /// A ReplicaSet of the rollout with this uid left the watch, which was not our deletion: it is gone, or has lost its hash label.
+    SetLeft {
+        /// The ReplicaSet.
+        set: Key,
+        /// The rollout's uid.
+        rollout: String,
+    },
 }
 
 /// What happened to an object.

@@ -95,6 +95,16 @@ impl Own {
         inner.open.insert(object, open);
     }
 
+    /// Nothing is certain of an object that belongs to a rollout, until it has been read afresh.
+    pub fn suspect(&self, object: ObjectId, rollout: &Key) {
+        self.expect(object, rollout, Expectation::Unsure);
+    }
+
+    /// Whether we have asked for an object's end.
+    pub(super) fn is_deleting(&self, object: &ObjectId) -> bool {
+        self.lock().open.get(object).is_some_and(|open| open.expectation == Expectation::Gone)
+    }
+
     /// Whether a plan that was made from this version of an object has seen our own last write to it.
     #[must_use]
     pub fn allows(&self, object: &ObjectId, version: &str) -> bool {

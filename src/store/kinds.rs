@@ -179,6 +179,8 @@ pub struct PodRecord {
     metadata: ObjectMeta,
     /// The uid of the ReplicaSet that controls it; `None` for an orphan.
     pub controller: Option<String>,
+    /// The name of that ReplicaSet.
+    pub controller_name: Option<String>,
     /// When it was created.
     pub created: Timestamp,
     /// Whether it is being deleted.
@@ -298,8 +300,11 @@ impl<'de> Deserialize<'de> for PodRecord {
         }
         let init = status.init_container_statuses.into_iter().map(|container| container.record(true));
         let containers = status.container_statuses.into_iter().map(|container| container.record(false));
+        let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        let of_controller = |field: &str| controller(owners)?.get(field)?.as_str().map(str::to_owned);
         Ok(Self {
-            controller: controller(metadata.owner_references.as_deref().unwrap_or_default()),
+            controller: of_controller("uid"),
+            controller_name: of_controller("name"),
             created: metadata.creation_timestamp.unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
             node: spec.node_name,
@@ -318,9 +323,8 @@ impl<'de> Deserialize<'de> for PodRecord {
     }
 }
 
-fn controller(owners: &[Value]) -> Option<String> {
-    let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool).unwrap_or(false);
-    owners.iter().find(controls)?.get("uid")?.as_str().map(str::to_owned)
+fn controller(owners: &[Value]) -> Option<&Value> {
+    owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool).unwrap_or(false))
 }
 
 impl PodRecord {

@@ -21,7 +21,7 @@ mod version;
 mod write;
 mod writers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -176,6 +176,22 @@ impl Store {
     ) -> Vec<plan::Pod> {
         let pods = sets.into_iter().flat_map(|set| self.pods.controlled_by(&set.uid));
         pods.filter(|record| !record.has_ended()).filter_map(|record| record.pod()).collect()
+    }
+
+    /// ReplicaSets that pods are controlled by and that no cache has, with the rollouts that they are named after: they may have lost the
+    /// label by which they are watched before this process saw them.
+    #[must_use]
+    pub fn unknown_sets(&self) -> BTreeMap<Key, Key> {
+        let pods = self.pods.all();
+        let unknown = pods.iter().filter_map(|pod| {
+            let (uid, set) = (pod.controller.as_deref()?, pod.controller_name.as_deref()?);
+            let (rollout, _) = set.rsplit_once('-')?;
+            let namespace = Key::of(&**pod).namespace;
+            let (set, rollout) = (Key::new(&*namespace, set), Key::new(&*namespace, rollout));
+            let is_unknown = self.sets.key_of(uid).is_none() && self.rollouts.version(&rollout).is_some();
+            is_unknown.then_some((set, rollout))
+        });
+        unknown.collect()
     }
 
     /// The Services that a rollout's strategy names, and those that say that it manages them.

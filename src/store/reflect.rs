@@ -55,6 +55,19 @@ pub trait Stored:
     fn is_terminating(&self) -> bool {
         false
     }
+
+    /// What it concerns besides that it left the watch, which was not expected.
+    fn left(&self) -> Option<Changed> {
+        None
+    }
+
+    /// Whether a fresh read looks also where the watch does not.
+    const READ_WITHOUT_LABEL: bool = false;
+
+    /// Whether one that was read afresh is to be known.
+    fn is_known(&self, _: &Store) -> bool {
+        true
+    }
 }
 
 /// Watches one kind into its cache, for ever. A watch that breaks is taken up again with growing pauses; an object that cannot be
@@ -128,7 +141,7 @@ pub(super) fn replace<R: Stored>(store: &Store, objects: Vec<Arc<R>>) {
     }
     for (key, object) in before {
         if R::cache(store).get(&key).is_none() {
-            store.note(&*object, Change::Deleted);
+            store.note_gone(&*object);
         }
     }
     store.listed.send_replace(());
@@ -160,9 +173,17 @@ impl Store {
     /// Takes an object out that is gone.
     pub fn take_out<R: Stored>(&self, key: &Key) {
         match R::cache(self).remove(key) {
-            Some(object) => self.note(&*object, Change::Deleted),
+            Some(object) => self.note_gone(&*object),
             None => self.own.shown(&R::written(key.clone()), None),
         }
+    }
+
+    fn note_gone<R: Stored>(&self, object: &R) {
+        let is_expected = object.is_terminating() || self.own.is_deleting(&R::written(Key::of(object)));
+        if let Some(left) = object.left().filter(|_| !is_expected) {
+            self.announce(left);
+        }
+        self.note(object, Change::Deleted);
     }
 
     fn note<R: Stored>(&self, object: &R, change: Change) {
@@ -206,6 +227,20 @@ impl Stored for SetRecord {
 
     fn written(key: Key) -> ObjectId {
         ObjectId::ReplicaSet(key)
+    }
+
+    /// One that is being deleted leaves in the end.
+    fn left(&self) -> Option<Changed> {
+        let rollout = self.controller()?.to_owned();
+        (!self.set.terminating).then(|| Changed::SetLeft { set: Key::of(self), rollout })
+    }
+
+    /// Somebody may have taken its hash label away, by which it is watched.
+    const READ_WITHOUT_LABEL: bool = true;
+
+    fn is_known(&self, store: &Store) -> bool {
+        let has_label = self.set.labels.contains_key(keys::POD_TEMPLATE_HASH);
+        has_label || self.controller().is_some_and(|uid| store.rollouts.key_of(uid).is_some())
     }
 }
 

@@ -290,14 +290,16 @@ impl Writer {
     }
 
     /// By a list of one, which whoever may watch may ask for (Argo Rollouts' own ClusterRole lets nobody get a pod), and which has just
-    /// what the watch has.
+    /// what the watch has, and ReplicaSets of ours that lost the label by which they are watched.
     async fn read_afresh<R: Stored>(&self, api: Api<R>, key: &Key) -> Result<(), WriteError> {
         let cache = R::cache(&self.store);
         let reading = cache.read_past(key);
-        let this =
-            ListParams::default().labels(cache.selector()).fields(&format!("metadata.name={}", key.name));
+        let mut this = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        if !R::READ_WITHOUT_LABEL {
+            this = this.labels(cache.selector());
+        }
         let list = self.answer(api.list(&this)).await?;
-        match list.items.into_iter().next() {
+        match list.items.into_iter().next().filter(|object| object.is_known(&self.store)) {
             Some(_) if reading.is_outdated() => {}
             Some(object) => self.store.take_in(object),
             None => {
@@ -508,7 +510,8 @@ mod tests {
     async fn an_object_that_was_deleted_while_it_was_read_is_not_put_back() {
         let store: Arc<Store> = Arc::default();
         store.sets.watches("rollouts-pod-template-hash");
-        let set = json!({ "metadata": { "name": "web-1", "namespace": "shop", "resourceVersion": "7" }, "spec": {} });
+        let set = json!({ "metadata": { "name": "web-1", "namespace": "shop", "resourceVersion": "7",
+            "labels": { "rollouts-pod-template-hash": "1" } }, "spec": {} });
         store.take_in::<SetRecord>(serde_json::from_value(set.clone()).unwrap());
         let key = Key::new("shop", "web-1");
         let (deleting, deleted) = (Arc::clone(&store), key.clone());
@@ -517,7 +520,7 @@ mod tests {
             async move {
                 let query = request.uri().query().unwrap_or_default();
                 assert!(query.contains("fieldSelector=metadata.name%3Dweb-1"), "{query}");
-                assert!(query.contains("labelSelector=rollouts-pod-template-hash"), "{query}");
+                assert!(!query.contains("labelSelector"), "{query}");
                 store.take_out::<SetRecord>(&key);
                 let list = json!({ "kind": "ReplicaSetList", "apiVersion": "apps/v1",
                     "metadata": { "resourceVersion": "8" }, "items": [set] });

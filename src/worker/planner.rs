@@ -142,6 +142,7 @@ impl Planner {
     /// Plans until it is told to stop.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.shared.store.changes();
+        self.suspect_unknown_sets();
         self.wake_all();
         loop {
             tokio::select! {
@@ -149,7 +150,10 @@ impl Planner {
                 () = stop.cancelled() => break,
                 changed = changes.recv() => match changed {
                     Ok(changed) => self.note(&changed),
-                    Err(RecvError::Lagged(_)) => self.wake_all(),
+                    Err(RecvError::Lagged(_)) => {
+                        self.suspect_unknown_sets();
+                        self.wake_all();
+                    }
                     Err(RecvError::Closed) => break,
                 },
                 (key, ()) = self.shared.wakes.next() => {
@@ -163,6 +167,13 @@ impl Planner {
         self.shared.wakes.clear();
         self.errands.close();
         self.errands.wait().await;
+    }
+
+    /// ReplicaSets that nothing is known of but that they have pods are read afresh before anything is decided about their rollouts.
+    fn suspect_unknown_sets(&self) {
+        for (set, rollout) in self.shared.store.unknown_sets() {
+            self.shared.store.own.suspect(ObjectId::ReplicaSet(set), &rollout);
+        }
     }
 
     fn wake_all(&self) {
@@ -198,6 +209,12 @@ impl Planner {
             }
             Changed::Service(service) => {
                 for key in store.rollouts_of_service(service) {
+                    self.shared.wake(&key);
+                }
+            }
+            Changed::SetLeft { set, rollout } => {
+                if let Some(key) = store.rollouts.key_of(rollout) {
+                    store.own.suspect(ObjectId::ReplicaSet(set.clone()), &key);
                     self.shared.wake(&key);
                 }
             }
@@ -491,7 +508,7 @@ impl Planner {
         let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
         self.errands.spawn(async move {
             for object in objects {
-                tracing::warn!(rollout = %key, ?object, "the cache does not tell what became of our own write: reading afresh");
+                tracing::warn!(rollout = %key, ?object, "the cache does not tell what became of this object: reading afresh");
                 let attempt = Attempt::Read((&object).into());
                 match writer.refresh(&object).await {
                     Ok(()) => shared.store.memory.succeeded(&key, &attempt),

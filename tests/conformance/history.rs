@@ -146,8 +146,13 @@ impl History {
                 Entry::Gone(name) => Version::NoSet(name),
                 Entry::Rollout(_) | Entry::Set(_) | Entry::Malformed => continue,
             };
-            // Who wrote it is not told; nobody else writes what is judged.
-            let checked = properties.next(seen, By::Us, Timestamp::UNIX_EPOCH);
+            // Who wrote it is not told; nobody else writes what is judged, but people and the garbage collector delete.
+            let by = match seen {
+                Version::NoSet(_) => By::Others,
+                Version::Set(set) if set.metadata.deletion_timestamp.is_some() => By::Others,
+                _ => By::Us,
+            };
+            let checked = properties.next(seen, by, Timestamp::UNIX_EPOCH);
             checked.unwrap_or_else(|error| panic!("version {version}: {error}"));
         }
     }

@@ -22,6 +22,7 @@ on_both! {
     a_set_of_others_with_our_name_is_left_alone
     a_rollout_with_an_unsupported_field_is_left_alone_and_says_why
     a_hash_label_that_somebody_took_is_put_back
+    a_hash_label_taken_from_the_stable_version_promotes_nobody
 }
 
 fn orphan(name: &str, image: &str) -> ReplicaSet {
@@ -84,14 +85,60 @@ async fn a_hash_label_that_somebody_took_is_put_back(world: World) {
     drive.create(manifest(3, json!({}))).await;
     healthy(&drive).await;
     let name = drive.sets().await[0].name_any();
+    take_hash(&world, &name).await;
+    put_back(&world, &name).await;
+    drive.set_image("v2").await;
+    healthy(&drive).await;
+    assert_eq!(drive.sets().await.len(), 2);
+    world.finish().await;
+}
+
+async fn take_hash(world: &World, set: &str) {
     let sets: Api<ReplicaSet> = Api::namespaced(world.client.clone(), &world.namespace);
     let taken = Patch::Merge(json!({ "metadata": { "labels": { (keys::POD_TEMPLATE_HASH): null } } }));
-    sets.patch(&name, &PatchParams::default(), &taken).await.expect("it is patched");
+    sets.patch(set, &PatchParams::default(), &taken).await.expect("it is patched");
+}
+
+async fn put_back(world: &World, set: &str) {
+    let sets: Api<ReplicaSet> = Api::namespaced(world.client.clone(), &world.namespace);
     let is_back =
         |set: Option<&ReplicaSet>| set.is_some_and(|set| set.labels().contains_key(keys::POD_TEMPLATE_HASH));
-    let back = kube::runtime::wait::await_condition(sets.clone(), &name, is_back);
+    let back = kube::runtime::wait::await_condition(sets, set, is_back);
     tokio::time::timeout(Duration::from_secs(60), back).await.expect("in time").expect("a watch");
+}
+
+/// The watch by that label shows a ReplicaSet that lost it as one that is gone (found by the simulation): the
+/// new version was then promoted as the first one, without a pod of its own. A process that begins to lead never saw it.
+async fn a_hash_label_taken_from_the_stable_version_promotes_nobody(world: World) {
+    let drive = Drive { world: &world, driver: Driver::Patches };
+    drive.create(manifest(4, json!({ "steps": [{ "setWeight": 25 }, { "pause": {} }] }))).await;
+    let stable = healthy(&drive).await.status().stable_rs().to_owned();
+    let name = drive.sets().await[0].name_any();
     drive.set_image("v2").await;
+    let is_paused = |rollout: &Rollout| {
+        is(RolloutPhase::Paused)(rollout)
+            && rollout.status().stable_rs() == stable
+            && rollout.status().current_step_index == Some(1)
+    };
+    let sizes = async || {
+        let sets = drive.sets().await;
+        sets.iter().map(|set| set.spec.replicas).collect::<Vec<_>>()
+    };
+    world.until("paused at v2's step", is_paused).await;
+    let before = sizes().await;
+    take_hash(&world, &name).await;
+    put_back(&world, &name).await;
+    world.pass(Duration::from_secs(2)).await;
+    assert!(is_paused(&world.rollouts().get("web").await.expect("it exists")));
+    assert_eq!(sizes().await, before);
+    let world = world.unled().await;
+    take_hash(&world, &name).await;
+    let world = world.led();
+    let drive = Drive { world: &world, driver: Driver::Patches };
+    put_back(&world, &name).await;
+    world.pass(Duration::from_secs(2)).await;
+    assert!(is_paused(&world.rollouts().get("web").await.expect("it exists")));
+    drive.promote().await;
     healthy(&drive).await;
     assert_eq!(drive.sets().await.len(), 2);
     world.finish().await;

@@ -245,6 +245,14 @@ impl World {
         self
     }
 
+    /// Without the control plane that it had.
+    pub async fn unled(mut self) -> Self {
+        if let Some(member) = self.member.take() {
+            member.stop().await;
+        }
+        self
+    }
+
     /// In which PlanRollout is asked after each operation of a [`crate::drive::Drive`], and compared with what happens; on the embedded
     /// cluster, whose clock stands still meanwhile.
     pub async fn foretelling(mut self) -> Self {

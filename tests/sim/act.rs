@@ -11,11 +11,12 @@ use kube::core::NamespaceResourceScope;
 use rolloutd::crd::keys;
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::promote_rollout_request::{From as Seen, Target};
+use rolloutd::pb::v1::set_rollout_image_request::ContainerImage;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Ends, NAMESPACE};
-use crate::program::{Act, Fortune, Limits, Program};
+use crate::program::{Act, Call, Deletion, Fortune, Limits, Program, Strategy};
 
 /// How long a caller of an RPC waits.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,12 +26,14 @@ pub struct Actor<'a> {
     pub cluster: &'a mut Cluster,
     /// The images that were set so far.
     images: Vec<String>,
+    is_blue_green: bool,
 }
 
 impl<'a> Actor<'a> {
     /// Creates the rollout with its Services.
     pub async fn create(cluster: &'a mut Cluster, program: &Program) -> anyhow::Result<Self> {
-        let actor = Self { cluster, images: vec![Fortune::Good.image(1)] };
+        let is_blue_green = matches!(program.shape.strategy, Strategy::BlueGreen { .. });
+        let actor = Self { cluster, images: vec![Fortune::Good.image(1)], is_blue_green };
         actor.create_services().await;
         let rollout = serde_json::from_value(program.shape.manifest())?;
         actor.cluster.rollouts().create(&PostParams::default(), &rollout).await?;
@@ -41,8 +44,11 @@ impl<'a> Actor<'a> {
     pub async fn act(&mut self, act: &Act) -> anyhow::Result<()> {
         let now = self.cluster.now();
         self.cluster.watcher().act(&format!("{act:?}"), now);
-        if act.disturbs() {
-            self.cluster.watcher().disturb(now);
+        if act.disturbs_pods() {
+            self.cluster.watcher().disturb_pods(now);
+        }
+        if act.disturbs_sizes(self.is_blue_green) {
+            self.cluster.watcher().disturb_sizes();
         }
         match act {
             Act::Revise(_) | Act::Undo(_) => self.revise(act).await,
@@ -56,7 +62,7 @@ impl<'a> Actor<'a> {
                 )
                 .await
             }
-            Act::UndoByRpc | Act::PromoteByRpc => self.call(act).await,
+            Act::Call(call) => self.call(call).await,
             Act::Pause => self.spec(json!({ "paused": true })).await,
             Act::Resume => self.spec(json!({ "paused": false })).await,
             Act::Scale(replicas) => self.spec(json!({ "replicas": replicas })).await,
@@ -73,7 +79,9 @@ impl<'a> Actor<'a> {
             }
             Act::Invalidate => self.spec(json!({ "minReadySeconds": 900 })).await,
             Act::Annotate => self.annotate().await,
-            Act::LabelSet(_) | Act::ResizeSet(..) | Act::DeleteSet(_) => self.meddle_with_sets(act).await,
+            Act::LabelSet(_) | Act::TakeHashFromSet(_) | Act::ResizeSet(..) | Act::DeleteSet(..) => {
+                self.meddle_with_sets(act).await
+            }
             Act::TakeHashFromPod(_) | Act::DeletePod(_) | Act::CrashPod(_) | Act::UnreadyPod(_) => {
                 self.meddle_with_pods(act).await
             }
@@ -122,13 +130,17 @@ impl<'a> Actor<'a> {
     async fn revise(&mut self, act: &Act) -> anyhow::Result<()> {
         let image = match act {
             Act::Undo(which) => self.images[which % self.images.len()].clone(),
-            Act::Revise(fortune) => {
-                self.images.push(fortune.image(self.images.len() + 1));
-                self.images[self.images.len() - 1].clone()
-            }
+            Act::Revise(fortune) => self.another(*fortune),
             _ => unreachable!("carried out elsewhere"),
         };
         self.set_image(&image).await
+    }
+
+    /// The image of another version.
+    fn another(&mut self, fortune: Fortune) -> String {
+        let image = fortune.image(self.images.len() + 1);
+        self.images.push(image.clone());
+        image
     }
 
     pub async fn set_image(&self, image: &str) -> anyhow::Result<()> {
@@ -171,27 +183,70 @@ impl<'a> Actor<'a> {
     }
 
     /// Whatever the API answers, also nothing in time.
-    async fn call(&self, act: &Act) -> anyhow::Result<()> {
+    async fn call(&mut self, call: &Call) -> anyhow::Result<()> {
         let name = format!("namespaces/{NAMESPACE}/rollouts/web");
         let mut rpc = self.cluster.rpc();
-        match act {
-            Act::UndoByRpc => {
+        let answer = match call {
+            Call::SetImage(fortune) => {
+                let images =
+                    vec![ContainerImage { container: "web".to_owned(), image: self.another(*fortune) }];
+                let request = v1::SetRolloutImageRequest { name, images, ..Default::default() };
+                answered(rpc.set_rollout_image(request)).await
+            }
+            Call::Undo => {
                 let request = v1::RollbackRolloutRequest { name, ..Default::default() };
-                let _ = tokio::time::timeout(PATIENCE, rpc.rollback_rollout(request)).await;
+                answered(rpc.rollback_rollout(request)).await
             }
-            _ => {
-                let rollout = self.cluster.rollout().await;
-                let status = rollout.status();
-                let seen = Seen {
-                    pod_template_hash: status.current_pod_hash().to_owned(),
-                    step_index: status.current_step_index,
-                };
-                let (from, target) = (Some(seen), Some(Target::Next(())));
-                let request = v1::PromoteRolloutRequest { name, from, target, ..Default::default() };
-                let _ = tokio::time::timeout(PATIENCE, rpc.promote_rollout(request)).await;
+            Call::Promote => {
+                answered(rpc.promote_rollout(self.promotion(name, Target::Next(())).await)).await
             }
-        }
+            Call::PromoteFull => {
+                answered(rpc.promote_rollout(self.promotion(name, Target::Full(())).await)).await
+            }
+            Call::PromoteTo(step) => {
+                let request = self.promotion(name, Target::ToStepIndex(*step)).await;
+                answered(rpc.promote_rollout(request)).await
+            }
+            Call::Abort => {
+                let request = v1::AbortRolloutRequest { name, ..Default::default() };
+                answered(rpc.abort_rollout(request)).await
+            }
+            Call::Retry => {
+                let request = v1::RetryRolloutRequest { name, ..Default::default() };
+                answered(rpc.retry_rollout(request)).await
+            }
+            Call::Pause => {
+                let request = v1::PauseRolloutRequest { name, ..Default::default() };
+                answered(rpc.pause_rollout(request)).await
+            }
+            Call::Resume => {
+                let request = v1::ResumeRolloutRequest { name, ..Default::default() };
+                answered(rpc.resume_rollout(request)).await
+            }
+            Call::Scale(replicas) => {
+                let request =
+                    v1::ScaleRolloutRequest { name, replicas: Some(*replicas), ..Default::default() };
+                answered(rpc.scale_rollout(request)).await
+            }
+            Call::Restart => {
+                let request = v1::RestartRolloutRequest { name, ..Default::default() };
+                answered(rpc.restart_rollout(request)).await
+            }
+        };
+        let now = self.cluster.now();
+        self.cluster.watcher().act(&format!("answer: {answer}"), now);
         Ok(())
+    }
+
+    /// A promotion from where the rollout is.
+    async fn promotion(&self, name: String, target: Target) -> v1::PromoteRolloutRequest {
+        let rollout = self.cluster.rollout().await;
+        let status = rollout.status();
+        let seen = Seen {
+            pod_template_hash: status.current_pod_hash().to_owned(),
+            step_index: status.current_step_index,
+        };
+        v1::PromoteRolloutRequest { name, from: Some(seen), target: Some(target), ..Default::default() }
     }
 
     async fn autoscale(&self, replicas: i32) -> anyhow::Result<()> {
@@ -205,8 +260,7 @@ impl<'a> Actor<'a> {
     }
 
     async fn limits(&self, limits: &Limits) -> anyhow::Result<()> {
-        let limits = json!({ "maxSurge": limits.surge, "maxUnavailable": limits.unavailable });
-        self.spec(json!({ "strategy": { "canary": limits } })).await
+        self.spec(json!({ "strategy": { "canary": limits.patch() } })).await
     }
 
     async fn annotate(&self) -> anyhow::Result<()> {
@@ -228,7 +282,13 @@ impl<'a> Actor<'a> {
             Act::ResizeSet(_, replicas) => {
                 patch(&sets, &set, json!({ "spec": { "replicas": replicas } })).await
             }
-            Act::DeleteSet(_) => delete(&sets, &set).await,
+            Act::TakeHashFromSet(_) => {
+                patch(&sets, &set, json!({ "metadata": { "labels": { keys::POD_TEMPLATE_HASH: null } } }))
+                    .await
+            }
+            Act::DeleteSet(_, Deletion::Background) => delete(&sets, &set, &DeleteParams::background()).await,
+            Act::DeleteSet(_, Deletion::Foreground) => delete(&sets, &set, &DeleteParams::foreground()).await,
+            Act::DeleteSet(_, Deletion::Orphan) => delete(&sets, &set, &DeleteParams::orphan()).await,
             _ => unreachable!("carried out elsewhere"),
         }
     }
@@ -242,7 +302,7 @@ impl<'a> Actor<'a> {
                 let labels = json!({ "metadata": { "labels": { keys::POD_TEMPLATE_HASH: null } } });
                 return patch(&pods, &pod, labels).await;
             }
-            Act::DeletePod(_) => return delete(&pods, &pod).await,
+            Act::DeletePod(_) => return delete(&pods, &pod, &DeleteParams::background()).await,
             // A pod that its kubelet has not seen yet cannot fail.
             Act::CrashPod(_) => drop(simcluster.crash(NAMESPACE, &pod)),
             _ => drop(simcluster.make_unready(NAMESPACE, &pod)),
@@ -309,7 +369,8 @@ impl Act {
         match self {
             Self::LabelSet(which)
             | Self::ResizeSet(which, _)
-            | Self::DeleteSet(which)
+            | Self::DeleteSet(which, _)
+            | Self::TakeHashFromSet(which)
             | Self::TakeHashFromPod(which)
             | Self::DeletePod(which)
             | Self::CrashPod(which)
@@ -335,9 +396,18 @@ where
     unless_missing(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
 }
 
-async fn delete<K>(api: &Api<K>, name: &str) -> anyhow::Result<()>
+/// How a call ended: whatever the API answers, also nothing in time.
+async fn answered<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> &'static str {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(_)) => "ok",
+        Ok(Err(status)) => status.code().description(),
+        Err(_) => "none",
+    }
+}
+
+async fn delete<K>(api: &Api<K>, name: &str, how: &DeleteParams) -> anyhow::Result<()>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    unless_missing(api.delete(name, &DeleteParams::background()).await)
+    unless_missing(api.delete(name, how).await)
 }

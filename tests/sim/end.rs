@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::act::Actor;
 use crate::cluster::{Cluster, NAMESPACE};
-use crate::program::{Fortune, Program};
+use crate::program::{Act, Fortune, Program};
 
 /// How long anything may take that need not wait for somebody: the longest pauses of a program together, the eviction from a lost
 /// node, the pause after refusals, and pods that come and go one after the other.
@@ -57,12 +57,37 @@ pub async fn end(actor: &mut Actor<'_>, program: &Program) -> anyhow::Result<()>
                 waits.push(reason);
                 ensure!(waits.len() <= MOST_WAITS, "it never ends: {waits:?}");
                 actor.cluster.note(&format!("end: {reason:?}"));
+                if waits.len() == 1 && needs_no_pods(reason) {
+                    // Whoever waits for people does not write meanwhile.
+                    come_to_rest(actor.cluster).await?;
+                }
                 attend_to(actor, reason, program).await?;
                 actor.cluster.pass(LOOK_EVERY).await?;
             }
         }
     }
-    is_whole(actor.cluster).await
+    is_whole(actor.cluster).await?;
+    // Pods whose ReplicaSet was deleted without them are nobody's for a while, and old when they are taken back.
+    let leaves_pods = |act: &Act| act.revises() || act.disturbs_sizes(true);
+    if !program.acts.iter().any(|(_, act)| leaves_pods(act))
+        && !waits.iter().any(|reason| !needs_no_pods(*reason))
+    {
+        is_restarted(actor.cluster).await?;
+    }
+    Ok(())
+}
+
+/// Whether people are waited for, rather than pods that fail: those come and go, and are counted.
+fn needs_no_pods(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PausedBySpec
+            | Reason::PauseStep
+            | Reason::BlueGreenPause
+            | Reason::Aborted
+            | Reason::InvalidSpec
+            | Reason::ServiceMissing
+    )
 }
 
 /// Sees a rollout to its end that must need nobody.
@@ -195,6 +220,20 @@ async fn come_to_rest(cluster: &mut Cluster) -> anyhow::Result<()> {
     }
 }
 
+/// No pod is older than a restart that was asked for. An update takes a restart for done that it was asked for before (contract 4.7).
+async fn is_restarted(cluster: &Cluster) -> anyhow::Result<()> {
+    let rollout = cluster.rollout().await;
+    let Some(restart_at) = rollout.spec.restart_at.as_ref().map(rolloutd::crd::Time::instant) else {
+        return Ok(());
+    };
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    for pod in pods.list(&ListParams::default().labels(keys::POD_TEMPLATE_HASH)).await?.items {
+        let created = pod.creation_timestamp().map(|time| time.0);
+        ensure!(created.is_some_and(|created| created >= restart_at), "{} was not restarted", pod.name_any());
+    }
+    Ok(())
+}
+
 /// Healthy, with one version that has all the pods, and every Service on it.
 async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
     let rollout = cluster.rollout().await;
@@ -212,7 +251,9 @@ async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
         let available = status.available_replicas.unwrap_or(0);
         ensure!(available == wanted, "{} has {available} available pods of {wanted}", set.name_any());
     }
-    let versions = pods.list(&all.clone().labels(keys::POD_TEMPLATE_HASH)).await?.items;
+    let mut versions = pods.list(&all.clone().labels(keys::POD_TEMPLATE_HASH)).await?.items;
+    // Those whose ReplicaSet somebody deleted without them are nobody's.
+    versions.retain(|pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true)));
     let right =
         versions.iter().filter(|pod| pod.labels().get(keys::POD_TEMPLATE_HASH) == Some(&hash)).count();
     ensure!(right == versions.len(), "pods of other versions are left: {right} of {}", versions.len());

@@ -24,7 +24,7 @@ mod watcher;
 mod weather;
 
 use crate::program::Program;
-use crate::run::{replay, run_all, simulate};
+use crate::run::{replay, replay_line, run_all, simulate};
 
 #[test]
 fn programs_end_healthy_and_break_no_property() {
@@ -42,7 +42,7 @@ fn the_same_seed_gives_the_same_journal() {
     for seed in 1..=20 {
         let (first, second) = (simulate(&Program::of(seed), None), simulate(&Program::of(seed), None));
         assert!(first.journal.len() > 30, "seed {seed}: hardly anything was written");
-        assert_eq!(first.journal, second.journal, "seed {seed}");
+        assert_eq!(first.journal, second.journal, "seed {seed}; {}", replay_line(seed));
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Strategy {
     BlueGreen { more: Value },
 }
 
-/// maxSurge and maxUnavailable, numbers or percentages; never both literally 0.
+/// maxSurge and maxUnavailable, numbers or percentages, or null; never both literally 0.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub surge: Value,
@@ -78,11 +78,10 @@ pub enum Act {
     Revise(Fortune),
     /// Sets the image of an earlier version.
     Undo(usize),
-    UndoByRpc,
+    Call(Call),
     Abort,
     Retry,
     Promote,
-    PromoteByRpc,
     PromoteFull,
     PromoteTo(i32),
     Pause,
@@ -98,8 +97,10 @@ pub enum Act {
     Annotate,
     LabelSet(usize),
     TakeHashFromPod(usize),
+    TakeHashFromSet(usize),
     ResizeSet(usize, i32),
-    DeleteSet(usize),
+    /// With its pods, at once or before it, or without them.
+    DeleteSet(usize, Deletion),
     DeletePod(usize),
     CrashPod(usize),
     UnreadyPod(usize),
@@ -119,20 +120,57 @@ pub enum Act {
     Kill(usize),
 }
 
+/// What becomes of the pods of a ReplicaSet that somebody deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// A call of the API.
+#[derive(Clone, Debug)]
+pub enum Call {
+    SetImage(Fortune),
+    Undo,
+    Promote,
+    PromoteFull,
+    PromoteTo(i32),
+    Abort,
+    Retry,
+    Pause,
+    Resume,
+    Scale(i32),
+    Restart,
+}
+
 impl Act {
-    /// Whether pods may fail by it, or others change what sizes are decided on.
-    pub fn disturbs(&self) -> bool {
+    /// Whether pods may fail by it.
+    pub fn disturbs_pods(&self) -> bool {
+        matches!(self, Self::DeletePod(_) | Self::CrashPod(_) | Self::UnreadyPod(_) | Self::LoseNode(_))
+            || self.disturbs_sizes(true)
+    }
+
+    /// Whether others change by it what sizes are decided on. A canary here has no Services.
+    pub fn disturbs_sizes(&self, is_blue_green: bool) -> bool {
+        match self {
+            Self::TakeHashFromPod(_)
+            | Self::TakeHashFromSet(_)
+            | Self::ResizeSet(..)
+            | Self::DeleteSet(..) => true,
+            Self::RedirectService | Self::DeleteService => is_blue_green,
+            _ => false,
+        }
+    }
+
+    /// Whether another version may begin by it.
+    pub fn revises(&self) -> bool {
         matches!(
             self,
-            Self::TakeHashFromPod(_)
-                | Self::ResizeSet(..)
-                | Self::DeleteSet(_)
-                | Self::DeletePod(_)
-                | Self::CrashPod(_)
-                | Self::UnreadyPod(_)
-                | Self::RedirectService
-                | Self::DeleteService
-                | Self::LoseNode(_)
+            Self::Revise(_)
+                | Self::Undo(_)
+                | Self::ChangeSteps(_)
+                | Self::Call(Call::SetImage(_) | Call::Undo)
         )
     }
 }
@@ -184,11 +222,23 @@ impl Shape {
 impl Strategy {
     fn value(&self) -> Value {
         match self {
-            Self::Canary { limits, steps } => json!({ "canary": {
-                "maxSurge": limits.surge, "maxUnavailable": limits.unavailable, "steps": steps,
-            } }),
+            Self::Canary { limits, steps } => {
+                let mut canary = limits.patch();
+                canary["steps"] = json!(steps);
+                if let Some(fields) = canary.as_object_mut() {
+                    fields.retain(|_, value| !value.is_null());
+                }
+                json!({ "canary": canary })
+            }
             Self::BlueGreen { more } => json!({ "blueGreen": more }),
         }
+    }
+}
+
+impl Limits {
+    /// As a merge patch of the canary: null where there is none.
+    pub fn patch(&self) -> Value {
+        json!({ "maxSurge": self.surge, "maxUnavailable": self.unavailable })
     }
 }
 
@@ -200,7 +250,18 @@ impl Program {
     pub fn of(seed: u64) -> Self {
         let mut draw = Draw(fastrand::Rng::with_seed(seed));
         let shape = draw.shape();
-        let acts = (0..draw.0.usize(2..=12)).map(|_| (draw.gap(), draw.act(&shape))).collect();
+        // In every second program nobody fails or meddles so that sizes could not be judged.
+        let is_orderly = draw.one_in(2);
+        let mut acts = Vec::new();
+        // In every second one the first version is up before anything is done.
+        let mut pause = if draw.one_in(2) { Duration::from_secs(90) } else { draw.gap() };
+        for _ in 0..draw.0.usize(2..=12) {
+            let act = draw.act(&shape);
+            if !is_orderly || !act.disturbs_pods() {
+                acts.push((pause, act));
+                pause = draw.gap();
+            }
+        }
         Self {
             seed,
             members: if draw.one_in(3) { 2 } else { 1 },
@@ -248,9 +309,12 @@ impl Draw {
     }
 
     fn limit(&mut self, replicas: i32) -> Value {
-        match self.0.bool() {
-            true => json!(self.0.i32(0..=replicas.max(1))),
-            false => json!(format!("{}%", self.0.i32(0..=100))),
+        match self.0.u32(0..9) {
+            0 => Value::Null,
+            // Also more than there are.
+            1 => json!(self.0.i32(0..=replicas + 3)),
+            2..5 => json!(self.0.i32(0..=replicas.max(1))),
+            _ => json!(format!("{}%", self.0.i32(0..=100))),
         }
     }
 
@@ -338,20 +402,35 @@ impl Draw {
     }
 
     fn verb(&mut self, shape: &Shape) -> Act {
-        match self.0.u32(0..15) {
+        match self.0.u32(0..21) {
             0 | 1 => Act::Abort,
             2 => Act::Retry,
             3 => Act::Undo(self.0.usize(0..4)),
-            4 => Act::UndoByRpc,
-            5 | 6 => Act::Promote,
-            7 => Act::PromoteByRpc,
-            8 => Act::PromoteFull,
-            9 => Act::PromoteTo(self.0.i32(0..=6)),
-            10 => Act::Pause,
-            11 => Act::Resume,
-            12 => Act::Invalidate,
-            13 if matches!(shape.strategy, Strategy::Canary { .. }) => Act::ChangeSteps(self.steps()),
+            4 | 5 => Act::Promote,
+            6 => Act::PromoteFull,
+            7 => Act::PromoteTo(self.0.i32(0..=6)),
+            8 => Act::Pause,
+            9 => Act::Resume,
+            10 => Act::Invalidate,
+            11 if matches!(shape.strategy, Strategy::Canary { .. }) => Act::ChangeSteps(self.steps()),
+            12..20 => Act::Call(self.call()),
             _ => Act::Annotate,
+        }
+    }
+
+    fn call(&mut self) -> Call {
+        match self.0.u32(0..12) {
+            0 => Call::SetImage(self.fortune()),
+            1 => Call::Undo,
+            2 | 3 => Call::Promote,
+            4 => Call::PromoteFull,
+            5 => Call::PromoteTo(self.0.i32(0..=6)),
+            6 => Call::Abort,
+            7 => Call::Retry,
+            8 => Call::Pause,
+            9 => Call::Resume,
+            10 => Call::Scale(self.0.i32(0..=12)),
+            _ => Call::Restart,
         }
     }
 
@@ -368,11 +447,12 @@ impl Draw {
 
     fn meddling(&mut self) -> Act {
         let which = self.0.usize(0..20);
-        match self.0.u32(0..12) {
+        match self.0.u32(0..13) {
             0 => Act::LabelSet(which),
             1 => Act::TakeHashFromPod(which),
             2 => Act::ResizeSet(which, self.0.i32(0..=12)),
-            3 => Act::DeleteSet(which),
+            3 => Act::DeleteSet(which, self.deletion()),
+            12 => Act::TakeHashFromSet(which),
             4 | 5 => Act::DeletePod(which),
             6 => Act::CrashPod(which),
             7 => Act::UnreadyPod(which),
@@ -383,15 +463,24 @@ impl Draw {
         }
     }
 
+    fn deletion(&mut self) -> Deletion {
+        match self.0.u32(0..4) {
+            0 => Deletion::Foreground,
+            1 => Deletion::Orphan,
+            _ => Deletion::Background,
+        }
+    }
+
     fn fault(&mut self) -> Act {
         match self.0.u32(0..9) {
             0 => Act::LoseNode(self.0.usize(0..3)),
             1 => Act::RestoreNodes,
             2 => Act::Quota(self.millis(1000..=90_000)),
             3 => {
-                let webhook = match self.0.u32(0..3) {
+                let webhook = match self.0.u32(0..4) {
                     0 => Webhook::Services,
                     1 => Webhook::Rollouts,
+                    2 => Webhook::Pods,
                     _ => Webhook::ReplicaSets,
                 };
                 Act::Webhook(webhook, self.millis(1000..=90_000))

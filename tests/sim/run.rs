@@ -1,14 +1,18 @@
 //! Runs programs, one after the other on each core, and tells how to replay the one that fails.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, Once};
+use std::time::{Duration, Instant};
 
 use crate::act::Actor;
 use crate::cluster::Cluster;
 use crate::end::end;
 use crate::lens::Lens;
 use crate::program::Program;
+use crate::properties::Judged;
 
 /// How many failures are told before it is enough.
 const ENOUGH: usize = 5;
@@ -16,11 +20,35 @@ const ENOUGH: usize = 5;
 /// How much of a failed program's journal is told.
 const TAIL: usize = 60;
 
+/// How long a program may take, of real time, before it is said that it still runs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The least share of resizes that are judged by the limits, in percent: what is excused shows nothing.
+const LEAST_JUDGED: u64 = 60;
+
 /// What became of a program.
 pub struct Outcome {
     pub journal: Vec<String>,
     /// What went wrong.
     pub error: Option<String>,
+    pub judged: Judged,
+}
+
+thread_local! {
+    /// What panicked on this thread. The control plane catches a plan that panics and goes on; here it is a failure.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has panics noted by the thread that they happen on, once.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
+            before(panic);
+        }));
+    });
 }
 
 /// Runs something in a runtime of its own, whose time is virtual.
@@ -33,12 +61,24 @@ pub fn in_virtual_time<T>(what: impl Future<Output = T>) -> T {
 pub fn simulate(program: &Program, lens: Option<Lens>) -> Outcome {
     // The jitter of watches' pauses comes from this thread's generator, and a program runs on one thread.
     fastrand::seed(program.seed);
-    in_virtual_time(async {
-        let mut cluster = Cluster::start(program, lens).await;
-        let ran = act_and_end(&mut cluster, program).await;
-        let error = ran.err().map(|error| format!("{error:#}"));
-        Outcome { journal: std::mem::take(&mut cluster.watcher().journal), error }
-    })
+    note_panics();
+    PANICS.take();
+    let run = || {
+        in_virtual_time(async {
+            let mut cluster = Cluster::start(program, lens).await;
+            let ran = act_and_end(&mut cluster, program).await;
+            let error = ran.err().map(|error| format!("{error:#}"));
+            let judged = cluster.watcher().judged();
+            Outcome { journal: std::mem::take(&mut cluster.watcher().journal), error, judged }
+        })
+    };
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(run));
+    let panics = PANICS.take();
+    let mut outcome =
+        ran.unwrap_or_else(|_| Outcome { journal: Vec::new(), error: None, judged: Judged::default() });
+    // A panic comes first: what went wrong after it may be its consequence.
+    outcome.error = panics.into_iter().next().map(|panic| format!("panicked: {panic}")).or(outcome.error);
+    outcome
 }
 
 async fn act_and_end(cluster: &mut Cluster, program: &Program) -> anyhow::Result<()> {
@@ -48,39 +88,80 @@ async fn act_and_end(cluster: &mut Cluster, program: &Program) -> anyhow::Result
         actor.cluster.pass(*pause).await?;
         actor.act(act).await?;
     }
-    actor.cluster.pass(std::time::Duration::from_secs(1)).await?;
+    actor.cluster.pass(Duration::from_secs(1)).await?;
     end(&mut actor, program).await
 }
 
 /// Runs the programs of these seeds on all cores.
 pub fn run_all(seeds: std::ops::Range<u64>) {
-    let (next, failures, writes) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()), AtomicU64::new(0));
+    let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()));
     let began = Instant::now();
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::SeqCst);
-            if seed >= seeds.end || failures.lock().unwrap().len() >= ENOUGH {
+            if seed >= seeds.end || sum.lock().unwrap().failures.len() >= ENOUGH {
                 return;
             }
+            sum.lock().unwrap().running.insert(seed, Instant::now());
             let outcome = simulate(&Program::of(seed), None);
-            writes.fetch_add(outcome.journal.len() as u64, Ordering::SeqCst);
-            if outcome.error.is_some() {
-                failures.lock().unwrap().push((seed, outcome));
-            }
+            sum.lock().unwrap().add(seed, outcome);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
+        let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(1, usize::from))
+            .map(|_| scope.spawn(work))
+            .collect();
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(100));
+            sum.lock().unwrap().tell_of_slow_ones();
         }
     });
-    let failures = failures.into_inner().unwrap();
-    let (ran, writes) = (next.into_inner().min(seeds.end) - seeds.start, writes.into_inner());
-    println!("{ran} programs, {writes} writes and acts, {} failed, in {:?}", failures.len(), began.elapsed());
+    let Sum { failures, writes, judged: Judged { judged, excused }, .. } = sum.into_inner().unwrap();
+    let ran = next.into_inner().min(seeds.end) - seeds.start;
+    println!(
+        "{ran} programs, {writes} writes and acts, {judged} resizes judged and {excused} excused, {} failed, in {:?}",
+        failures.len(),
+        began.elapsed()
+    );
     for (seed, outcome) in &failures {
         tell(*seed, outcome, TAIL);
     }
     assert!(failures.is_empty(), "{} programs failed", failures.len());
+    assert!(100 * judged >= LEAST_JUDGED * (judged + excused), "too many resizes are not judged");
+}
+
+/// What became of programs, and which run.
+#[derive(Default)]
+struct Sum {
+    running: BTreeMap<u64, Instant>,
+    failures: Vec<(u64, Outcome)>,
+    writes: usize,
+    judged: Judged,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.running.remove(&seed);
+        self.writes += outcome.journal.len();
+        self.judged.judged += outcome.judged.judged;
+        self.judged.excused += outcome.judged.excused;
+        if outcome.error.is_some() {
+            self.failures.push((seed, outcome));
+        }
+    }
+
+    /// A program that goes round in a circle without time passing would never be told of.
+    fn tell_of_slow_ones(&mut self) {
+        for (seed, began) in self.running.iter_mut().filter(|(_, began)| began.elapsed() > PATIENCE) {
+            println!("seed {seed} runs for {PATIENCE:?} already; {}", replay_line(*seed));
+            *began = Instant::now();
+        }
+    }
+}
+
+/// How a program is run again alone.
+pub fn replay_line(seed: u64) -> String {
+    format!("replay it: ROLLOUTD_SIM_SEED={seed} cargo test --test sim programs -- --nocapture")
 }
 
 /// Runs the program of one seed and prints all of it.
@@ -98,6 +179,6 @@ fn tell(seed: u64, outcome: &Outcome, lines: usize) {
     }
     if let Some(error) = &outcome.error {
         println!("seed {seed}: {error}");
-        println!("replay it: ROLLOUTD_SIM_SEED={seed} cargo test --test sim programs -- --nocapture\n");
+        println!("{}\n", replay_line(seed));
     }
 }

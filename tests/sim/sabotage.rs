@@ -23,7 +23,7 @@ struct Sabotage {
     finding: &'static str,
 }
 
-const SABOTAGES: [Sabotage; 14] = [
+const SABOTAGES: [Sabotage; 18] = [
     Sabotage {
         name: "one more pod may be unavailable",
         lens: Lens::Shows("rollouts", |rollout| one_more(rollout, "maxUnavailable")),
@@ -112,7 +112,7 @@ const SABOTAGES: [Sabotage; 14] = [
                 && one_by_one
                 && *replicas > 2
                 && *min_ready_seconds > 0
-                && !does(program, Act::disturbs)
+                && !does(program, Act::disturbs_pods)
         },
         finding: "an eviction leaves too few pods",
     },
@@ -121,6 +121,41 @@ const SABOTAGES: [Sabotage; 14] = [
         lens: Lens::Shows("pods", make_ready),
         shows_in: restarts,
         finding: "an eviction leaves too few pods",
+    },
+    Sabotage {
+        name: "all pods that are wanted count as available",
+        lens: Lens::Shows("replicasets", |set| count_available(set, i64::from(i32::MAX))),
+        shows_in: |program| {
+            is_canary(program) && is_orderly(program) && revises(program) && program.shape.replicas > 2
+        },
+        finding: "resized: (wanted, available)",
+    },
+    Sabotage {
+        name: "a version that comes back counts as available",
+        lens: Lens::Shows("replicasets", |set| count_available(set, i64::from(i32::MAX))),
+        shows_in: |program| {
+            is_blue_green(program) && is_orderly(program) && undoes(program) && program.shape.replicas > 2
+        },
+        finding: "the active Service goes from",
+    },
+    Sabotage {
+        name: "pods are evicted before it is asked for",
+        lens: Lens::Shows("rollouts", |rollout| rollout["spec"]["restartAt"] = json!("2026-01-01T00:05:00Z")),
+        shows_in: |program| !restarts(program) && program.shape.replicas > 0,
+        finding: "a pod is evicted unasked",
+    },
+    Sabotage {
+        name: "a restart is not seen",
+        lens: Lens::Shows("rollouts", |rollout| {
+            if let Some(spec) = rollout.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.remove("restartAt");
+            }
+        }),
+        shows_in: |program| {
+            let asks_late = matches!(program.acts.last(), Some((_, Act::Restart)));
+            asks_late && !does(program, Act::revises) && program.shape.replicas > 0
+        },
+        finding: "was not restarted",
     },
     Sabotage {
         name: "one pod less counts as available",
@@ -150,6 +185,10 @@ const SABOTAGES: [Sabotage; 14] = [
     },
 ];
 
+fn is_orderly(program: &Program) -> bool {
+    !does(program, Act::disturbs_pods) && program.storm.late == 0
+}
+
 fn is_canary(program: &Program) -> bool {
     matches!(program.shape.strategy, Strategy::Canary { .. })
 }
@@ -167,6 +206,10 @@ fn steps(program: &Program) -> &[Value] {
 
 fn revises(program: &Program) -> bool {
     does(program, |act| matches!(act, Act::Revise(Fortune::Good)))
+}
+
+fn undoes(program: &Program) -> bool {
+    does(program, |act| matches!(act, Act::Undo(_) | Act::Retry))
 }
 
 fn restarts(program: &Program) -> bool {

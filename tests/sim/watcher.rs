@@ -11,7 +11,7 @@ use rolloutd::crd::{Rollout, keys};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::properties::{By, Properties, Version};
+use crate::properties::{By, Judged, Properties, Version};
 use crate::weather::Wire;
 
 /// How old what a decision was made from may be where pods fail: events come late, requests take time, and a control plane that was away
@@ -21,6 +21,9 @@ const MEMORY: SignedDuration = SignedDuration::from_secs(60);
 /// The most writes of one member to one rollout and what belongs to it within [`SPELL`]: whoever writes more goes round in a circle.
 const MOST_WRITES: usize = 120;
 const SPELL: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long a request may be under way.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(5);
 
 /// The User-Agent of those who act on the rollout, but for RPCs.
 pub const SOMEBODY: &str = "test";
@@ -40,10 +43,11 @@ pub struct Watcher {
     recent: Vec<Timestamp>,
     /// Writes of our workers.
     pub writes: usize,
-    /// Until when evictions are not judged, because pods may fail.
+    /// Until when it is not judged how many pods an eviction leaves, because some may fail.
     disturbed: Option<Timestamp>,
-    /// The rollout by each spec that may be acted on: the last that was observed, and newer ones.
-    specs: Vec<Rollout>,
+    /// The rollout by each spec that may be acted on: the last that was observed, newer ones, and those that another was observed after
+    /// just now, with that time. A changed spec.replicas makes no eviction wrong that was decided before (design.md).
+    specs: Vec<(Rollout, Option<Timestamp>)>,
 }
 
 impl Default for Watcher {
@@ -90,10 +94,19 @@ impl Watcher {
         self.journal.push(format!("{now} -- {act}"));
     }
 
-    /// Pods may fail from now on, or others change what sizes are decided on.
-    pub fn disturb(&mut self, now: Timestamp) {
-        self.properties.disturb();
+    /// Pods may fail from now on: evictions are not judged for a while. Sizes are: pods that were there a while ago count.
+    pub fn disturb_pods(&mut self, now: Timestamp) {
         self.disturbed = now.checked_add(MEMORY).ok();
+    }
+
+    /// Others change what sizes are decided on.
+    pub fn disturb_sizes(&mut self) {
+        self.properties.disturb();
+    }
+
+    /// How many resizes were judged.
+    pub fn judged(&self) -> Judged {
+        self.properties.judged
     }
 
     /// Whoever holds `wire` dies right after so many more writes.
@@ -157,9 +170,15 @@ impl Watcher {
         }
         self.properties.next(Version::Rollout(&rollout), by, write.time)?;
         let observed = rollout.status().observed_generation();
-        self.specs.retain(|spec| spec.metadata.generation >= observed);
-        if self.specs.last().is_none_or(|last| last.metadata.generation != rollout.metadata.generation) {
-            self.specs.push(rollout);
+        let is_recent = |at: &Timestamp| write.time.duration_since(*at) < UNDER_WAY;
+        for (spec, outdated) in &mut self.specs {
+            if spec.metadata.generation < observed {
+                outdated.get_or_insert(write.time);
+            }
+        }
+        self.specs.retain(|(_, outdated)| outdated.as_ref().is_none_or(is_recent));
+        if self.specs.last().is_none_or(|(last, _)| last.metadata.generation != rollout.metadata.generation) {
+            self.specs.push((rollout, None));
         }
         Ok(())
     }
@@ -169,12 +188,17 @@ impl Watcher {
         ensure!(write.subresource == "eviction", "a pod is written by a worker");
         ensure!(!self.specs.is_empty(), "a pod of no rollout is evicted");
         let Some(evicted) = write.old else { return Ok(()) };
+        ensure!(
+            self.specs.iter().any(|(spec, _)| is_to_restart(evicted, spec, write.time)),
+            "a pod is evicted unasked"
+        );
         if self.disturbed.is_some_and(|until| write.time < until) {
             return Ok(());
         }
         let leaves: Vec<(i32, i32)> = self
             .specs
             .iter()
+            .map(|(spec, _)| spec)
             .filter(|spec| is_available(evicted, spec, write.time))
             .map(|spec| {
                 let left = pods(write).filter(|pod| is_available(pod, spec, write.time)).count();
@@ -188,6 +212,14 @@ impl Watcher {
         );
         Ok(())
     }
+}
+
+/// Whether a restart is asked for by now that a pod is older than.
+fn is_to_restart(pod: &Value, rollout: &Rollout, now: Timestamp) -> bool {
+    let created = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    let created: Option<Timestamp> = created.and_then(|created| created.parse().ok());
+    let restart_at = rollout.spec.restart_at.as_ref().map(rolloutd::crd::Time::instant);
+    restart_at.filter(|at| *at <= now).zip(created).is_some_and(|(at, created)| created < at)
 }
 
 fn least_available(rollout: &Rollout) -> i32 {
@@ -252,10 +284,10 @@ fn check_intentions(write: &Write<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only somebody aborts: no program has a rollout that aborts by itself, or aborts by RPC.
+/// Only somebody aborts, by a patch or by RPC: no program has a rollout that aborts by itself.
 fn check_abort(write: &Write<'_>) -> anyhow::Result<()> {
     let was_aborted = write.old.is_some_and(aborts);
-    let is_somebody = write.user_agent == SOMEBODY;
+    let is_somebody = write.user_agent == SOMEBODY || write.user_agent.ends_with("(api)");
     ensure!(!write.new.is_some_and(aborts) || was_aborted || is_somebody, "it was aborted unasked");
     Ok(())
 }
@@ -335,4 +367,14 @@ fn summary(resource: &str, object: &Value) -> String {
         ),
         _ => String::new(),
     }
+}
+
+#[test]
+fn whoever_writes_in_a_circle_is_noticed() {
+    let (mut watcher, now) = (Watcher::default(), Timestamp::UNIX_EPOCH);
+    for _ in 0..MOST_WRITES {
+        watcher.check_pace(now).unwrap();
+    }
+    assert!(watcher.check_pace(now).is_err());
+    watcher.check_pace(now + SPELL).unwrap();
 }

@@ -47,6 +47,8 @@ pub enum Webhook {
     Rollouts,
     /// Those of Services.
     Services,
+    /// Those of pods: evictions.
+    Pods,
 }
 
 impl Webhook {
@@ -55,6 +57,7 @@ impl Webhook {
             Self::ReplicaSets => "replicasets",
             Self::Rollouts => "rollouts",
             Self::Services => "services",
+            Self::Pods => "pods",
         }
     }
 }

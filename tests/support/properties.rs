@@ -49,6 +49,16 @@ pub struct Properties {
     active: (String, String),
     /// What promotion requires, by the specs that the controller may act on.
     required: Vec<(i64, i32)>,
+    /// How many of our resizes were judged by the limits, and how many were not.
+    pub judged: Judged,
+}
+
+/// How many resizes were judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judged {
+    pub judged: u64,
+    /// Others had just changed what sizes are decided on, or nothing was served yet.
+    pub excused: u64,
 }
 
 /// A ReplicaSet: the pods wanted of it, those that are available, and its hash.
@@ -82,6 +92,7 @@ impl Properties {
             raised: VecDeque::new(),
             active: Default::default(),
             required: Vec::new(),
+            judged: Judged::default(),
         }
     }
 
@@ -90,15 +101,20 @@ impl Properties {
         self.now = now;
         match version {
             Version::Rollout(rollout) => self.rollout(rollout, by),
+            // Its pods are on their way out; nobody counts on it any more.
+            Version::Set(set) if set.metadata.deletion_timestamp.is_some() => self.gone(&set.name_any(), by),
             Version::Set(set) => self.set(set, by),
             Version::Service(service) => self.service(service, by),
-            Version::NoSet(name) => {
-                if self.sets.remove(name).is_some_and(|set| set.spec > 0) {
-                    self.disturb();
-                }
-                Ok(())
-            }
+            Version::NoSet(name) => self.gone(name, by),
         }
+    }
+
+    fn gone(&mut self, name: &str, by: By) -> anyhow::Result<()> {
+        if self.sets.remove(name).is_some_and(|set| set.spec > 0) {
+            ensure!(by == By::Others, "{name} is deleted with pods wanted");
+            self.disturb();
+        }
+        Ok(())
     }
 
     /// Others changed what sizes are decided on.
@@ -108,7 +124,7 @@ impl Properties {
 
     /// The rollout is gone.
     pub fn forget(&mut self) {
-        *self = Self::new(self.memory);
+        *self = Self { judged: self.judged, ..Self::new(self.memory) };
     }
 
     fn rollout(&mut self, rollout: &Rollout, by: By) -> anyhow::Result<()> {
@@ -177,8 +193,10 @@ impl Properties {
         };
         let least = self.required.iter().map(|(_, required)| *required).min().unwrap_or(0);
         let could_be = available(&hash, self.since());
+        let is_way_back = self.rollout.as_ref().is_some_and(|rollout| rollout.status().stable_rs() == hash);
         ensure!(
-            could_be >= least || (!before.is_empty() && could_be > available(&before, self.now)),
+            could_be >= least
+                || (is_way_back && !before.is_empty() && could_be > available(&before, self.now)),
             "the active Service goes from {before:?} to {hash:?} with {could_be} of {least} pods"
         );
         Ok(())
@@ -187,18 +205,28 @@ impl Properties {
     fn set(&mut self, set: &ReplicaSet, by: By) -> anyhow::Result<()> {
         let name = set.name_any();
         let spec = set.spec.replicas.unwrap_or(1);
-        let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+        let status = set.status.as_ref();
+        let told = status.and_then(|status| status.observed_generation).unwrap_or(0);
+        let told = told >= set.metadata.generation.unwrap_or(0);
+        let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
         let hash = set.labels().get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default();
-        let sums = self.sums();
+        let (sums, were) = (self.sums(self.now), self.sums(self.since()));
         let old = self.sets.get(&name).map(|set| set.spec);
         let judged = self.check_active(&hash, old, spec);
         let (now, since) = (self.now, self.since());
         let entry = self.sets.entry(name.clone()).or_default();
+        // A status about a larger size counts pods that are on their way out.
+        let available = if told { available } else { available.min(entry.available) };
         if entry.available != available {
             entry.before.push_back((now, entry.available));
             entry.before.retain(|(until, _)| *until > since);
         }
         (entry.spec, entry.available, entry.hash) = (spec, available, hash);
+        if by == By::Us && old.is_some_and(|old| spec < old) {
+            // What we take away ourselves we may not count on.
+            entry.available = available.min(spec);
+            entry.before.iter_mut().for_each(|(_, before)| *before = (*before).min(spec));
+        }
         if old == Some(spec) {
             return Ok(());
         }
@@ -209,15 +237,20 @@ impl Properties {
         }
         // The first deployment serves nobody yet.
         if self.rollout.as_ref().is_none_or(|rollout| rollout.status().stable_rs().is_empty()) {
+            self.judged.excused += 1;
             return Ok(());
         }
-        let after = self.sums();
+        let (after, would_be) = (self.sums(self.now), self.sums(self.since()));
         self.check_surge(&name, sums.0, after.0)?;
         if self.disturbed.is_some_and(|until| now < until) {
+            self.judged.excused += 1;
             return Ok(());
         }
+        self.judged.judged += 1;
         judged?;
-        self.check_sizes(&name, sums, after)
+        // By what was available when it may have been decided, or by what is now.
+        let by_memory = self.check_sizes(&name, were, would_be);
+        by_memory.or_else(|error| self.check_sizes(&name, sums, after).map_err(|_| error))
     }
 
     /// Not more pods are wanted than any spec that may be acted on permits, but for those that others want since it was decided. Pods
@@ -265,9 +298,9 @@ impl Properties {
         Ok(())
     }
 
-    /// Pods wanted by all sets, and available pods that are to stay.
-    fn sums(&self) -> (i32, i32) {
-        let (all, since) = (self.sets.values(), self.since());
+    /// Pods wanted by all sets, and available pods that are to stay: of those that were at any time since then.
+    fn sums(&self, since: Timestamp) -> (i32, i32) {
+        let all = self.sets.values();
         let stay = all.clone().map(|set| set.spec.min(set.available_since(since)));
         (all.map(|set| set.spec).sum(), stay.sum())
     }

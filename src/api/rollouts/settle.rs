@@ -191,7 +191,7 @@ impl Waiting {
             Changed::Below { uid, .. } => *uid == self.uid,
             Changed::Orphan { namespace } => *namespace == self.key.namespace,
             Changed::Service(service) => service.namespace == self.key.namespace,
-            Changed::BelowSet { .. } => false,
+            Changed::BelowSet { .. } | Changed::SetLeft { .. } => false,
         }
     }
 }

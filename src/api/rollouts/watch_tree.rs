@@ -141,6 +141,7 @@ fn concerns(context: &Context, key: &Key, uid: Option<&str>, change: &Changed) -
                     .is_some_and(|set| set.set.controller() == uid)
         }
         // The rollout may be about to adopt it.
+        Changed::SetLeft { .. } => false,
         Changed::Orphan { namespace } => *namespace == key.namespace,
         Changed::Service(service) => context.store.rollouts_of_service(service).contains(key),
     }
