@@ -39,6 +39,17 @@ pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 /// [`PodTemplateMetadata`](super::PodTemplateMetadata).
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 
+/// Annotation of a ReplicaSet: what its pod template has itself under the keys of [`EPHEMERAL_METADATA`], so that it comes back, as the
+/// JSON of a [`PodTemplateMetadata`](super::PodTemplateMetadata).
+pub const OVERRIDDEN_METADATA: &str = "rolloutd.dev/overridden-metadata";
+
+/// Annotation of a ReplicaSet: the keys that were put into its pods and that they are losing, in the same form; values are of no matter.
+/// It goes once no pod has them any more.
+pub const WITHDRAWN_METADATA: &str = "rolloutd.dev/withdrawn-metadata";
+
+/// Annotation of a Rollout: whether its pods carry a status label, `true` or `false`, whatever the server's flag says.
+pub const STATUS_LABELS: &str = "rolloutd.dev/status-labels";
+
 /// Annotation of a ReplicaSet of an Experiment: the Experiment's name.
 pub const EXPERIMENT_NAME: &str = "experiment.argoproj.io/name";
 

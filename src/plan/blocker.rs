@@ -75,4 +75,6 @@ pub enum BlockerReason {
     ServiceMissing,
     /// Our account lacks a right.
     PermissionMissing,
+    /// Live pods are given the labels and annotations of what their version is now.
+    Relabelling,
 }

@@ -41,6 +41,23 @@ fn warning(reason: &'static str, message: String) -> Event {
     Event { severity: Severity::Warning, reason, message }
 }
 
+/// A rollout has a label of the status label's key itself, which stands.
+#[must_use]
+pub fn status_label_is_anothers(key: &str) -> Event {
+    let message = format!(
+        "Pods are not given the status label {key}: the pod template or the strategy's metadata has a label of this key, which stands"
+    );
+    normal("StatusLabelNotSet", message)
+}
+
+/// Pods have not had the labels and annotations that they should for long.
+#[must_use]
+pub fn relabelling_delayed() -> Event {
+    let message =
+        "Labels and annotations of pods have not followed what their version is for more than two minutes";
+    warning("RelabellingDelayed", message.to_owned())
+}
+
 /// The rollout has a new revision number.
 #[must_use]
 pub fn rollout_updated(revision: i64) -> Event {

@@ -12,16 +12,19 @@ use crate::crd::{self, keys};
 use crate::pod_template::{self, Apart};
 
 /// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
-const NOT_COPIED: [&str; 6] = [
+const NOT_COPIED: [&str; 9] = [
     keys::LAST_APPLIED_CONFIGURATION,
     keys::REVISION,
     keys::REVISION_HISTORY,
     keys::DESIRED_REPLICAS,
     keys::NOTIFIED,
     keys::REQUESTS,
+    keys::EPHEMERAL_METADATA,
+    keys::OVERRIDDEN_METADATA,
+    keys::WITHDRAWN_METADATA,
 ];
 
-/// The manifest of the new ReplicaSet (contract 4.4).
+/// The manifest of the new ReplicaSet (contract 4.4), without what is put into its pods.
 #[must_use]
 pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32) -> Value {
     let rollout = &seen.rollout;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::action::{SetAction, Write};
 use super::event;
+use super::injected;
 use super::metadata;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, NewSet, Revisions};
@@ -44,13 +45,15 @@ pub(super) fn sizes(
         change.size(sizing.stable);
         change.leading(seen, sizing);
         change.deadline(sizing.deadlines.stable);
+        change.inject(seen, revisions);
         actions.extend(change.action());
     }
     match revisions.new {
-        NewSet::Missing => actions.push(SetAction::Create {
-            name: revision::set_name(seen, &revisions.hash),
-            object: metadata::new_set(seen, revisions, sizing.first),
-        }),
+        NewSet::Missing => {
+            let mut object = metadata::new_set(seen, revisions, sizing.first);
+            injected::put_in(seen, revisions, &mut object);
+            actions.push(SetAction::Create { name: revision::set_name(seen, &revisions.hash), object });
+        }
         NewSet::Held(_) => {}
         NewSet::Found(set) => {
             let size = if stance.fresh { set.replicas } else { sizing.new };
@@ -69,8 +72,9 @@ pub(super) fn sizes(
                     .insert("minReadySeconds".to_owned(), json!(seen.rollout.spec.min_ready_seconds()));
             }
             if let Some(template) = metadata::changed_affinity(seen, revisions, set) {
-                change.spec.insert("template".to_owned(), template);
+                change.template(template);
             }
+            change.inject(seen, revisions);
             change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }
@@ -85,6 +89,7 @@ pub(super) fn sizes(
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
+        change.inject(seen, revisions);
         actions.extend(change.action());
     }
     actions
@@ -170,6 +175,25 @@ impl<'a> Change<'a> {
         };
         self.note(keys::SCALE_DOWN_DEADLINE, time.map(|time| Time::from(time).to_string()).as_ref());
         self.note(keys::UNPROMOTED, mark.as_ref());
+    }
+
+    /// What is put into its pods.
+    fn inject(&mut self, seen: &Observed, revisions: &Revisions<'_>) {
+        let injected::SetChange { annotations, template } = injected::change(seen, revisions, self.set);
+        for (key, value) in annotations {
+            self.annotate(key, value);
+        }
+        if let Some(template) = template {
+            self.template(template);
+        }
+    }
+
+    /// A part of a patch of its pod template; what another part has is none of it.
+    fn template(&mut self, part: Value) {
+        let template = self.spec.entry("template").or_insert_with(|| json!({}));
+        if let (Some(template), Value::Object(part)) = (template.as_object_mut(), part) {
+            template.extend(part);
+        }
     }
 
     /// Annotates, where it is not annotated so.

@@ -4,6 +4,7 @@
 //! agree. Depends on L0. Rules and wording follow Argo Rollouts' validation (contract A13) and, for pod templates, Kubernetes'.
 
 mod canary;
+mod ephemeral;
 mod labels;
 mod path;
 mod pod_template;

@@ -270,6 +270,7 @@ impl World {
             reconcile: Reconcile::All,
             election: Election::Undisputed,
             threads: Threads::default(),
+            settings: Arc::default(),
         }
     }
 
