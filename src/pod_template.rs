@@ -12,11 +12,15 @@ use crate::hash::{HashError, malformed_template_fields};
 mod anti_affinity;
 mod compare;
 mod defaults;
+mod environment;
 mod image;
 
 pub use anti_affinity::{Apart, anti_affinity_patch, inject_anti_affinity, remove_injected_anti_affinity};
 pub use compare::{Sameness, UnknownFields, compare};
 pub use defaults::apply_defaults;
+pub use environment::{
+    environment_annotations, environment_files, inject_environment_volume, remove_injected_environment,
+};
 
 /// Takes out every value that its field cannot hold, as the reference does with a stored Rollout that is
 /// malformed: the field or map entry goes, and the list where an element of one is malformed.

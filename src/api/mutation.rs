@@ -170,6 +170,11 @@ impl Subject {
         Ok(invalid.map_or(Insight::Seen, |invalid| Insight::Invalid(&invalid.message)))
     }
 
+    /// The object's metadata.
+    pub(super) fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
     /// Kubernetes' identity of the object.
     pub(super) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()

@@ -77,4 +77,6 @@ pub enum BlockerReason {
     PermissionMissing,
     /// Live pods are given the labels and annotations of what their version is now.
     Relabelling,
+    /// Pods turned unready after a change of their environment, and got back what they had.
+    EnvironmentTakenBack,
 }

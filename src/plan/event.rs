@@ -149,6 +149,24 @@ pub fn unsupported_field(message: String) -> Event {
     warning("UnsupportedField", message)
 }
 
+/// The reason of [`environment_taken_back`].
+pub const ENVIRONMENT_TAKEN_BACK: &str = "EnvironmentTakenBack";
+
+/// Pods of a ReplicaSet turned unready after a change of their environment and get back what they had.
+#[must_use]
+pub fn environment_taken_back(set: &str, pod: &str) -> Event {
+    let message = format!(
+        "Pod {pod} turned unready after the environment of ReplicaSet {set} was changed: its pods get back what they had before"
+    );
+    warning(ENVIRONMENT_TAKEN_BACK, message)
+}
+
+/// The rollout says something in its metadata, or of labels, that is not its to say or cannot be read.
+#[must_use]
+pub fn metadata_ignored(violation: &str) -> Event {
+    warning("MetadataIgnored", format!("{violation}; it is ignored"))
+}
+
 /// The stored object cannot be decoded.
 #[must_use]
 pub fn malformed_object(message: String) -> Event {

@@ -11,9 +11,11 @@ mod blue_green;
 pub mod canary;
 mod conditions;
 mod duration;
+pub mod environment;
 pub mod event;
 mod explain;
 mod injected;
+pub mod inherited;
 mod metadata;
 mod observed;
 mod phase;
@@ -201,7 +203,10 @@ fn roll_out(
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing);
-    sets.extend(sets::beyond_limit(seen, revisions));
+    let surplus = sets::beyond_limit(seen, revisions);
+    // What goes need not be changed.
+    sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
+    sets.extend(surplus);
     let services = [services, service::releases(seen)].concat();
     let labelling = injected::labelling(seen, revisions);
     let moves = explain::Moves {
@@ -224,7 +229,12 @@ fn roll_out(
         evictions: if is_resizing { Evictions::default() } else { restart.evictions },
         pods: injected::pod_actions(seen, revisions),
         blockers,
-        notices: [conditions::unsaid(&facts), injected::notices(labelling.as_ref())].concat(),
+        notices: [
+            conditions::unsaid(&facts),
+            injected::notices(labelling.as_ref()),
+            inherited::notices(seen).collect(),
+        ]
+        .concat(),
         labelling,
         wake_at: wakes.into_iter().flatten().min(),
         ..Plan::default()

@@ -220,6 +220,7 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
     let mut wanted = template.clone();
     pod_template::remove_injected_anti_affinity(&mut wanted);
     injected::take_out_copied(&mut wanted, set);
+    pod_template::remove_injected_environment(&mut wanted);
     match pod_template::compare(&wanted, &live, UnknownFields::Count) {
         Sameness::Same => Ok(true),
         Sameness::Different { .. } => Ok(false),
@@ -241,6 +242,7 @@ pub fn stripped(set: &ReplicaSet) -> Value {
     pod_template::remove_hash_label(&mut template);
     pod_template::remove_injected_anti_affinity(&mut template);
     injected::take_out(&mut template, set);
+    pod_template::remove_injected_environment(&mut template);
     template
 }
 
@@ -266,5 +268,6 @@ pub fn sampled_template(set: &Value) -> Option<Value> {
     let mut template = set.pointer("/spec/template")?.clone();
     pod_template::remove_hash_label(&mut template);
     pod_template::remove_injected_anti_affinity(&mut template);
+    pod_template::remove_injected_environment(&mut template);
     Some(template)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::action::{SetAction, Write};
 use super::event;
 use super::injected;
+use super::inherited::{self, Role};
 use super::metadata;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, NewSet, Revisions};
@@ -45,6 +46,7 @@ pub(super) fn sizes(
         change.size(sizing.stable);
         change.leading(seen, sizing);
         change.deadline(sizing.deadlines.stable);
+        change.inherit(seen, Role::Older);
         change.inject(seen, revisions);
         actions.extend(change.action());
     }
@@ -63,7 +65,8 @@ pub(super) fn sizes(
             if !stance.fresh {
                 change.deadline(sizing.deadlines.new);
             }
-            for (key, value) in metadata::missing_annotations(seen, revisions, set) {
+            change.inherit(seen, Role::New);
+            for (key, value) in metadata::revision_annotations(revisions, set) {
                 change.annotate(&key, json!(value));
             }
             if set.min_ready_seconds != seen.rollout.spec.min_ready_seconds() {
@@ -86,6 +89,7 @@ pub(super) fn sizes(
     for (set, (&size, &deadline)) in revisions.others.iter().zip(others) {
         let mut change = Change::to(set, set.revision());
         change.deadline(deadline);
+        change.inherit(seen, Role::Older);
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
@@ -164,6 +168,13 @@ impl<'a> Change<'a> {
         if done && self.set.desired_replicas() != Some(replicas) {
             self.annotate(keys::DESIRED_REPLICAS, json!(replicas.to_string()));
         }
+    }
+
+    /// What it inherits of the rollout, where it has not.
+    fn inherit(&mut self, seen: &Observed, role: Role) {
+        let changes = inherited::changes(&seen.rollout.metadata, self.set, role);
+        self.labels.extend(changes.labels);
+        self.annotations.extend(changes.annotations);
     }
 
     fn deadline(&mut self, deadline: Deadline) {

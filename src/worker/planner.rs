@@ -29,6 +29,7 @@ use crate::plan::{
     self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
     Question, Urgency, event, restart,
 };
+use crate::store::activity::Activities;
 use crate::store::{Changed, DryRun, Key, ObjectId, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
 
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    pub(super) activities: Activities,
     /// Rollouts that are to be planned.
     wakes: Latest<()>,
     pub(super) rollouts: Latest<RolloutJob>,
@@ -125,6 +127,7 @@ impl Planner {
             store: Arc::clone(&workers.store),
             clock: workers.clock.clone(),
             metrics: workers.metrics.clone(),
+            activities: workers.activities.clone(),
             wakes: Latest::default(),
             rollouts: Latest::default(),
             sets: Latest::default(),

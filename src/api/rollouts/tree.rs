@@ -263,6 +263,7 @@ pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::ServiceMissing => Reason::ServiceMissing,
         BlockerReason::PermissionMissing => Reason::PermissionMissing,
         BlockerReason::Relabelling => Reason::Relabelling,
+        BlockerReason::EnvironmentTakenBack => Reason::EnvironmentTakenBack,
     };
     v1::Blocker {
         reason: reason.into(),

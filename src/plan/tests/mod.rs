@@ -10,6 +10,7 @@ mod deadline;
 mod duration;
 mod explain;
 mod injected;
+mod inherited;
 mod kept_versions;
 mod live_pods;
 mod properties;

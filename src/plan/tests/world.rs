@@ -150,6 +150,13 @@ impl World {
         self.touch();
     }
 
+    /// Changes labels or annotations, as a user does: null takes one away.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
+    pub(super) fn edit_metadata(&mut self, patch: Value) {
+        json_patch::merge(&mut self.object["metadata"], &patch);
+        self.touch();
+    }
+
     pub(super) fn set_image(&mut self, image: &str) {
         self.edit(|spec| spec["template"]["spec"]["containers"][0]["image"] = json!(image));
     }
@@ -318,7 +325,10 @@ impl World {
                 }
                 let labels = write.patch.pointer("/metadata/labels").and_then(Value::as_object);
                 for (key, value) in labels.into_iter().flatten() {
-                    set.labels.insert(key.clone(), value.as_str().unwrap().to_owned());
+                    match value.as_str() {
+                        Some(value) => set.labels.insert(key.clone(), value.to_owned()),
+                        None => set.labels.remove(key),
+                    };
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
