@@ -186,6 +186,12 @@ fn hash(text: &str, collision_count: Option<i32>) -> String {
     safe_encode(&state.to_string())
 }
 
+/// A short digest by which a text is known again: FNV-1a in eight hexadecimal digits. Not for what somebody might forge.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    format!("{:08x}", fnv1a(FNV_OFFSET, text.as_bytes()))
+}
+
 const FNV_OFFSET: u32 = 0x811c_9dc5;
 const FNV_PRIME: u32 = 0x0100_0193;
 

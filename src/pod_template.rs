@@ -6,17 +6,21 @@
 
 use serde_json::Value;
 
-use crate::crd::{PodTemplateMetadata, keys};
+use crate::crd::keys;
 use crate::hash::{HashError, malformed_template_fields};
 
 mod anti_affinity;
 mod compare;
 mod defaults;
+mod environment;
 mod image;
 
 pub use anti_affinity::{Apart, anti_affinity_patch, inject_anti_affinity, remove_injected_anti_affinity};
 pub use compare::{Sameness, UnknownFields, compare};
 pub use defaults::apply_defaults;
+pub use environment::{
+    environment_annotations, environment_files, inject_environment_volume, remove_injected_environment,
+};
 
 /// Takes out every value that its field cannot hold, as the reference does with a stored Rollout that is
 /// malformed: the field or map entry goes, and the list where an element of one is malformed.
@@ -43,21 +47,6 @@ pub fn remove_annotations<K: AsRef<str>>(template: &mut Value, keys: impl IntoIt
 /// Takes the hash label out.
 pub fn remove_hash_label(template: &mut Value) {
     remove_labels(template, [keys::POD_TEMPLATE_HASH]);
-}
-
-/// Takes out the ephemeral metadata that a ReplicaSet records in its annotation
-/// [`keys::EPHEMERAL_METADATA`], whatever values the keys have by now.
-///
-/// # Errors
-///
-/// When the annotation is not the JSON of a [`PodTemplateMetadata`]; nothing is taken out then, as in the
-/// reference.
-pub fn remove_ephemeral_metadata(template: &mut Value, annotation: &str) -> Result<(), serde_json::Error> {
-    let recorded: Option<PodTemplateMetadata> = serde_json::from_str(annotation)?;
-    let Some(recorded) = recorded else { return Ok(()) };
-    remove_labels(template, recorded.labels.unwrap_or_default().keys());
-    remove_annotations(template, recorded.annotations.unwrap_or_default().keys());
-    Ok(())
 }
 
 fn remove_keys<K: AsRef<str>>(template: &mut Value, map: &str, keys: impl IntoIterator<Item = K>) {

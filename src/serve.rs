@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{self, Clock};
 use crate::crd::keys;
 use crate::lease::{self, Leadership};
+use crate::plan::Settings;
 use crate::store::activity::Activities;
 use crate::store::{PodRecord, Scope, ServiceRecord, SetRecord, Store, follow, reflect};
 use crate::telemetry::Metrics;
@@ -108,6 +109,8 @@ pub struct Options {
     pub election: Election,
     /// How many rollouts are written to at the same time.
     pub threads: Threads,
+    /// What plans depend on.
+    pub settings: Arc<Settings>,
 }
 
 /// How many rollouts are written to at the same time.
@@ -117,12 +120,14 @@ pub struct Threads {
     pub rollouts: usize,
     /// Services (`--service-threads`).
     pub services: usize,
+    /// Labels and annotations of pods (`--ephemeral-metadata-threads`).
+    pub labels: usize,
 }
 
 impl Default for Threads {
     /// Argo Rollouts' defaults (contract A10).
     fn default() -> Self {
-        Self { rollouts: 10, services: 10 }
+        Self { rollouts: 10, services: 10, labels: 10 }
     }
 }
 
@@ -142,7 +147,7 @@ impl ControlPlane {
     /// Starts caches, election and workers on the current runtime.
     #[must_use]
     pub fn start(connect: &dyn Connect, options: &Options) -> Self {
-        let store = Arc::new(Store::default());
+        let store = Arc::new(Store::new(Arc::clone(&options.settings)));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
@@ -164,6 +169,7 @@ impl ControlPlane {
             rollout_limit: options.threads.rollouts.max(1),
             set_limit: options.threads.rollouts.max(1),
             service_limit: options.threads.services.max(1),
+            label_limit: options.threads.labels.max(1),
         };
         let workers = (options.reconcile == Reconcile::All).then_some(workers);
         let lead = lead(workers, Arc::clone(&store), leadership.clone(), stop.clone());

@@ -53,6 +53,7 @@ answers! {
     CreateRolloutResponse,
     UpdateRolloutResponse,
     SetRolloutImageResponse,
+    SetRolloutMetadataResponse,
     PromoteRolloutResponse,
     PauseRolloutResponse,
     ResumeRolloutResponse,

@@ -11,6 +11,7 @@ use super::error::Error;
 use super::mutating::Mutating;
 use super::mutation::{Done, Effect, Subject};
 use super::rpc::{Peer, code_name};
+use crate::plan::inherited;
 use crate::store::Key;
 use crate::store::activity::{About, Activity};
 
@@ -64,7 +65,8 @@ impl Subject {
     /// The rollout, as activities are about it.
     fn about(&self) -> About {
         let text = |field: &str| self.object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        About { namespace: text("namespace"), name: text("name"), uid: self.uid().to_owned() }
+        let labels = inherited::for_child(self.metadata(), |_| false).labels;
+        About { namespace: text("namespace"), name: text("name"), uid: self.uid().to_owned(), labels }
     }
 }
 
@@ -95,7 +97,8 @@ impl Context {
         let tells = [tonic::Code::FailedPrecondition, tonic::Code::Aborted, tonic::Code::PermissionDenied];
         let Some(record) = self.store.rollouts.get(key).filter(|_| tells.contains(&code)) else { return };
         let uid = kube::ResourceExt::uid(&*record).unwrap_or_default();
-        let about = About { namespace: key.namespace.clone(), name: key.name.clone(), uid };
+        let labels = inherited::for_child(kube::Resource::meta(&*record), |_| false).labels;
+        let about = About { namespace: key.namespace.clone(), name: key.name.clone(), uid, labels };
         let outcome = format!("{}: {}", code_name(code), error.reason().text());
         self.activities.note_refusal(&about, self.activity(call, &outcome, error.message()));
     }

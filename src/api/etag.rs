@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use serde_json::{Value, json};
 
-use super::convert::{Record, user_annotations};
+use super::convert::{Record, decided_annotations};
 
 /// How much of the digest is kept: enough that two versions never share an etag by chance.
 const BYTES: usize = 15;
@@ -28,7 +28,7 @@ pub(super) fn of(record: Record<'_>) -> String {
         // What cannot be decoded has no spec to speak of; its generation changes with it.
         Record::Malformed(metadata, _) => json!(metadata.generation),
     };
-    digest(&json!([metadata.uid, decided, metadata.labels, user_annotations(metadata)]))
+    digest(&json!([metadata.uid, decided, metadata.labels, decided_annotations(metadata)]))
 }
 
 /// A digest of a value in which the order of fields does not matter.

@@ -14,6 +14,7 @@ mod call;
 mod cluster;
 mod convert;
 mod difference;
+mod environment;
 mod error;
 mod etag;
 mod filter;
@@ -24,7 +25,6 @@ mod mask;
 mod mutating;
 mod mutation;
 mod name;
-mod not_yet;
 mod page;
 mod reached;
 mod request_id;
@@ -56,6 +56,7 @@ use crate::store::activity::Activities;
 use crate::store::{Scope, Store};
 use crate::telemetry::Metrics;
 use cluster::Cluster;
+use environment::EnvironmentChanges;
 use error::Error;
 use health::Health;
 use reached::Asked;
@@ -155,6 +156,7 @@ struct Context {
     server: ServerFacts,
     limits: Limits,
     request_ids: Arc<RequestIds>,
+    environment_changes: EnvironmentChanges,
     /// Which rollouts are served.
     scope: Scope,
     asked: Asked,
@@ -183,6 +185,7 @@ impl Api {
             server,
             limits,
             request_ids: Arc::default(),
+            environment_changes: EnvironmentChanges::default(),
             scope,
             asked: Asked::default(),
             drain: CancellationToken::new(),

@@ -53,6 +53,7 @@ mutating! {
     DeleteRolloutRequest "DeleteRollout" [name],
     ApplyManifestRequest "ApplyManifest" (wait) [],
     SetRolloutImageRequest "SetRolloutImage" (wait) [name],
+    SetRolloutMetadataRequest "SetRolloutMetadata" (wait) [name],
     PromoteRolloutRequest "PromoteRollout" (wait) [name],
     PauseRolloutRequest "PauseRollout" (wait) [name],
     ResumeRolloutRequest "ResumeRollout" (wait) [name],

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::cluster::{Change, Mode, Target};
-use super::convert::{Record, path};
+use super::convert::{Record, annotated_fields, path};
 use super::difference;
 use super::error::{Error, RETRY_SOON};
 use super::etag;
@@ -84,8 +84,12 @@ impl Done {
     pub(super) fn changed_fields(&self) -> String {
         let Some(before) = &self.before else { return String::new() };
         let changes = difference::changes(&before.object["spec"], &self.after.object["spec"]);
-        let named: Vec<&str> = changes.iter().take(NAMED_FIELDS).map(|change| change.path.as_str()).collect();
-        match changes.len().saturating_sub(NAMED_FIELDS) {
+        let paths = changes.into_iter().map(|change| change.path);
+        let annotated = annotated_fields(&before.metadata, &self.after.metadata).map(str::to_owned);
+        let mut named: Vec<String> = annotated.chain(paths).collect();
+        let count = named.len();
+        named.truncate(NAMED_FIELDS);
+        match count.saturating_sub(NAMED_FIELDS) {
             0 => named.join(", "),
             more => format!("{} and {more} more", named.join(", ")),
         }
@@ -168,6 +172,11 @@ impl Subject {
             .condition(&ConditionType::InvalidSpec)
             .filter(|condition| condition.status == ConditionStatus::True);
         Ok(invalid.map_or(Insight::Seen, |invalid| Insight::Invalid(&invalid.message)))
+    }
+
+    /// The object's metadata.
+    pub(super) fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
     }
 
     /// Kubernetes' identity of the object.
@@ -291,6 +300,9 @@ impl Context {
         subject: &Subject,
         change: Change,
     ) -> Result<Subject, Error> {
+        if mutation.mode == Mode::Commit {
+            self.environment_changes.admit(&mutation.key, &change)?;
+        }
         let change = subject.conditional(change);
         let written = self.cluster.change(target(&mutation.key), &change, mutation.mode).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));

@@ -45,8 +45,6 @@ reasons! {
     RequestIdReused = "REQUEST_ID_REUSED" => InvalidArgument,
     /// The request, or the object in it, is larger than the cluster takes.
     ObjectTooLarge = "OBJECT_TOO_LARGE" => InvalidArgument,
-    /// This version does not do that yet.
-    NotImplemented = "NOT_IMPLEMENTED" => Unimplemented,
     /// The rollout, namespace or other object does not exist.
     NotFound = "NOT_FOUND" => NotFound,
     /// The rollout has no such revision.
@@ -87,6 +85,8 @@ reasons! {
     QuotaExceeded = "QUOTA_EXCEEDED" => ResourceExhausted,
     /// More requests at once, or in a second, than this server takes.
     TooManyRequests = "TOO_MANY_REQUESTS" => ResourceExhausted,
+    /// The environment of the rollout's pods changes too often.
+    EnvironmentChangesTooOften = "ENVIRONMENT_CHANGES_TOO_OFTEN" => ResourceExhausted,
     /// More watches at once than this server takes.
     TooManyStreams = "TOO_MANY_STREAMS" => ResourceExhausted,
     /// The consumer of a watch does not keep up.
@@ -159,7 +159,7 @@ mod tests {
     fn every_reason_has_its_code() {
         let expected = "\
             INVALID_FIELD InvalidArgument\nINVALID_MESSAGE InvalidArgument\nINVALID_OBJECT InvalidArgument\nREQUEST_ID_REUSED InvalidArgument\n\
-            OBJECT_TOO_LARGE InvalidArgument\nNOT_IMPLEMENTED Unimplemented\nNOT_FOUND NotFound\n\
+            OBJECT_TOO_LARGE InvalidArgument\nNOT_FOUND NotFound\n\
             REVISION_NOT_FOUND NotFound\nALREADY_EXISTS AlreadyExists\nETAG_MISMATCH Aborted\nCONFLICT Aborted\n\
             STALE_HASH FailedPrecondition\nSTALE_STEP FailedPrecondition\nSTEP_NOT_AHEAD FailedPrecondition\n\
             NOTHING_TO_PROMOTE FailedPrecondition\nNOTHING_TO_ABORT FailedPrecondition\n\
@@ -167,6 +167,7 @@ mod tests {
             INVALID_SPEC FailedPrecondition\nMALFORMED_OBJECT FailedPrecondition\nTEMPLATE_ELSEWHERE FailedPrecondition\n\
             FIELD_OWNED FailedPrecondition\nADMISSION_DENIED FailedPrecondition\nKIND_NOT_SERVED FailedPrecondition\n\
             QUOTA_EXCEEDED ResourceExhausted\nTOO_MANY_REQUESTS ResourceExhausted\n\
+            ENVIRONMENT_CHANGES_TOO_OFTEN ResourceExhausted\n\
             TOO_MANY_STREAMS ResourceExhausted\nSLOW_CONSUMER ResourceExhausted\nCLUSTER_BUSY ResourceExhausted\n\
             PERMISSION_DENIED PermissionDenied\nCLUSTER_UNAVAILABLE Unavailable\nNOT_READY Unavailable\n\
             DRAINING Unavailable\nDEADLINE_EXCEEDED DeadlineExceeded\nNOT_CAUGHT_UP DeadlineExceeded\n\

@@ -39,6 +39,17 @@ pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 /// [`PodTemplateMetadata`](super::PodTemplateMetadata).
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 
+/// Annotation of a ReplicaSet: what its pod template has itself under the keys of [`EPHEMERAL_METADATA`], so that it comes back, as the
+/// JSON of a [`PodTemplateMetadata`](super::PodTemplateMetadata).
+pub const OVERRIDDEN_METADATA: &str = "rolloutd.dev/overridden-metadata";
+
+/// Annotation of a ReplicaSet: the keys that were put into its pods and that they are losing, in the same form; values are of no matter.
+/// It goes once no pod has them any more.
+pub const WITHDRAWN_METADATA: &str = "rolloutd.dev/withdrawn-metadata";
+
+/// Annotation of a Rollout: whether its pods carry a status label, `true` or `false`, whatever the server's flag says.
+pub const STATUS_LABELS: &str = "rolloutd.dev/status-labels";
+
 /// Annotation of a ReplicaSet of an Experiment: the Experiment's name.
 pub const EXPERIMENT_NAME: &str = "experiment.argoproj.io/name";
 
@@ -71,6 +82,36 @@ pub const NOTIFIED: &str = "notified.notifications.argoproj.io";
 
 /// Annotation of a Rollout: the last requests with an id that changed it, so that each is carried out once.
 pub const REQUESTS: &str = "rolloutd.dev/requests";
+
+/// Annotation of a Rollout: which of its labels its children inherit.
+pub const INHERIT_LABELS: &str = "rolloutd.dev/inherit-labels";
+
+/// Annotation of a Rollout: which of its annotations its children inherit.
+pub const INHERIT_ANNOTATIONS: &str = "rolloutd.dev/inherit-annotations";
+
+/// Annotation of what a Rollout makes: the labels and annotations that it inherited, each with a digest of its value.
+pub const INHERITED: &str = "rolloutd.dev/inherited";
+
+/// Annotation of a Rollout: the environment of canary (or preview) pods, a JSON object of strings.
+pub const CANARY_ENVIRONMENT: &str = "rolloutd.dev/canary-environment";
+
+/// Annotation of a Rollout: the environment of stable (or active) pods, a JSON object of strings.
+pub const STABLE_ENVIRONMENT: &str = "rolloutd.dev/stable-environment";
+
+/// Annotation of a Rollout: where a container of its pods finds the environment as files, as JSON.
+pub const ENVIRONMENT_VOLUME: &str = "rolloutd.dev/environment-volume";
+
+/// Annotation of a Rollout: how long pods are watched after a change of their environment.
+pub const ENVIRONMENT_WINDOW: &str = "rolloutd.dev/environment-window";
+
+/// Annotation of a Rollout: names of values that look like credentials and are none, separated by commas.
+pub const ENVIRONMENT_ALLOW: &str = "rolloutd.dev/environment-allow";
+
+/// Annotation of pods: their environment, as lines that a shell reads. With a dot and the name of a value behind it: that value.
+pub const ENVIRONMENT: &str = "rolloutd.dev/environment";
+
+/// Annotation of a ReplicaSet: what is known of the last change of its pods' environment, as JSON.
+pub const ENVIRONMENT_STATE: &str = "rolloutd.dev/environment-state";
 
 /// Label of a ControllerRevision that tells of something that was done: the uid of the Rollout that it was done to.
 pub const ACTIVITY_OF: &str = "rolloutd.dev/activity-of";

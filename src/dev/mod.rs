@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -213,6 +214,7 @@ fn options(clock: &Clock, environment: &Environment) -> Options {
         reconcile: Reconcile::All,
         election: Election::Lease(lease::Config::new(OWN_NAMESPACE.to_owned(), "", &environment.hostname)),
         threads: Threads::default(),
+        settings: Arc::default(),
     }
 }
 

@@ -37,6 +37,8 @@ fn fresh(replicas: i32, strategy: &Value) -> Copied {
         services: ["active", "preview"].map(service).into(),
         absent_services: Default::default(),
         pods: Vec::new(),
+        labels_settled: true,
+        settings: Arc::default(),
         pruned: Arc::default(),
     };
     Copied { seen, pods: Vec::new(), now: now() }

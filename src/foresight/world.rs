@@ -38,9 +38,12 @@ impl World {
     pub(super) fn new(copied: Copied, assumptions: Assumptions) -> Self {
         let Copied { mut seen, pods, now } = copied;
         seen.sets.retain(|set| !set.terminating);
-        let lasts = |setback: &Setback| setback.is_refusal() && !matches!(setback.attempt, Attempt::Evict(_));
+        let is_of_pods = |attempt: &Attempt| matches!(attempt, Attempt::Evict(_) | Attempt::Label(_));
+        let lasts = |setback: &Setback| setback.is_refusal() && !is_of_pods(&setback.attempt);
         seen.setbacks.retain(lasts);
         seen.pods.clear();
+        // Labels of pods follow in no time here, and nothing waits for them.
+        seen.labels_settled = true;
         let newest = revision::classify(&seen).ok().map(|revisions| revisions.hash);
         let never_ready = newest.clone().filter(|_| assumptions.newest == Outcome::NeverReady);
         let mut world = Self {

@@ -20,5 +20,6 @@ pub fn check(item: &Item, object: &Value) -> Vec<Fault> {
     let fault = |violation: &validate::Violation| {
         Fault::new(item.document.at(&violation.path.to_string()), violation.description())
     };
-    validate::rollout(&rollout).iter().map(fault).collect()
+    let violations = [validate::rollout(&rollout), validate::metadata(&rollout)].concat();
+    violations.iter().map(fault).collect()
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::blocker::Blocker;
 use super::duration::Ended;
 use super::event::Event;
+use super::injected::Labelling;
 use super::observed::Attempt;
 
 /// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
@@ -33,6 +34,10 @@ pub struct Plan {
     pub services: Vec<ServiceAction>,
     /// Pods to evict.
     pub evictions: Evictions,
+    /// Writes to labels and annotations of live pods: the next few of those that are to be made, at most one for each.
+    pub pods: Vec<PodAction>,
+    /// How far live pods have the labels and annotations that they should; `None` where none are put into them.
+    pub labelling: Option<Labelling>,
     /// Why it does not advance further by itself; empty when all is done.
     pub blockers: Vec<Blocker>,
     /// Events that belong to no write, and so are repeated by every plan while they hold.
@@ -55,6 +60,7 @@ impl Plan {
             }
             Attempt::Service(name) => self.services.iter().any(|action| action.name == *name),
             Attempt::Evict(set) => self.evictions.pods.iter().any(|eviction| eviction.set == *set),
+            Attempt::Label(set) => self.pods.iter().any(|action| action.set == *set),
             Attempt::LookForService(name) => {
                 matches!(&self.question, Some(Question::Services(names)) if names.contains(name))
             }
@@ -202,6 +208,19 @@ pub struct ServiceAction {
     pub version: Version,
     /// The patch.
     pub write: Write,
+}
+
+/// A write to a live pod: a JSON merge patch of its labels and annotations, and of nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodAction {
+    /// Its name.
+    pub pod: String,
+    /// The name of its ReplicaSet.
+    pub set: String,
+    /// The version that was decided on.
+    pub version: Version,
+    /// The patch.
+    pub patch: Value,
 }
 
 /// Pods that are to be evicted, as far as PodDisruptionBudgets permit.

@@ -75,4 +75,8 @@ pub enum BlockerReason {
     ServiceMissing,
     /// Our account lacks a right.
     PermissionMissing,
+    /// Live pods are given the labels and annotations of what their version is now.
+    Relabelling,
+    /// Pods turned unready after a change of their environment, and got back what they had.
+    EnvironmentTakenBack,
 }

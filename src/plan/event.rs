@@ -41,6 +41,23 @@ fn warning(reason: &'static str, message: String) -> Event {
     Event { severity: Severity::Warning, reason, message }
 }
 
+/// A rollout has a label of the status label's key itself, which stands.
+#[must_use]
+pub fn status_label_is_anothers(key: &str) -> Event {
+    let message = format!(
+        "Pods are not given the status label {key}: the pod template or the strategy's metadata has a label of this key, which stands"
+    );
+    normal("StatusLabelNotSet", message)
+}
+
+/// Pods have not had the labels and annotations that they should for long.
+#[must_use]
+pub fn relabelling_delayed() -> Event {
+    let message =
+        "Labels and annotations of pods have not followed what their version is for more than two minutes";
+    warning("RelabellingDelayed", message.to_owned())
+}
+
 /// The rollout has a new revision number.
 #[must_use]
 pub fn rollout_updated(revision: i64) -> Event {
@@ -130,6 +147,24 @@ pub fn reconciliation_error(message: &str) -> Event {
 #[must_use]
 pub fn unsupported_field(message: String) -> Event {
     warning("UnsupportedField", message)
+}
+
+/// The reason of [`environment_taken_back`].
+pub const ENVIRONMENT_TAKEN_BACK: &str = "EnvironmentTakenBack";
+
+/// Pods of a ReplicaSet turned unready after a change of their environment and get back what they had.
+#[must_use]
+pub fn environment_taken_back(set: &str, pod: &str) -> Event {
+    let message = format!(
+        "Pod {pod} turned unready after the environment of ReplicaSet {set} was changed: its pods get back what they had before"
+    );
+    warning(ENVIRONMENT_TAKEN_BACK, message)
+}
+
+/// The rollout says something in its metadata, or of labels, that is not its to say or cannot be read.
+#[must_use]
+pub fn metadata_ignored(violation: &str) -> Event {
+    warning("MetadataIgnored", format!("{violation}; it is ignored"))
 }
 
 /// The stored object cannot be decoded.

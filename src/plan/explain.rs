@@ -10,6 +10,7 @@ use super::blocker::{Blocker, BlockerReason, Object};
 use super::blue_green;
 use super::conditions::Facts;
 use super::event;
+use super::injected::{self, Labelling};
 use super::observed::{Observed, Pod, ReplicaSet};
 use super::refusal;
 use super::restart::Restart;
@@ -129,6 +130,8 @@ pub(super) struct Moves<'a> {
     pub services: &'a [ServiceAction],
     /// Pods.
     pub restart: &'a Restart,
+    /// Labels and annotations of pods.
+    pub labelling: Option<&'a Labelling>,
 }
 
 /// The blockers of a rollout, by the status that the plan leads to.
@@ -159,6 +162,7 @@ pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'
     }
     blockers.extend(moves.services.iter().map(switching));
     blockers.extend(restarting(facts, moves.restart));
+    blockers.extend(moves.labelling.and_then(injected::blocker));
     blockers
 }
 

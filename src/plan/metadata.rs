@@ -6,22 +6,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::environment;
+use super::inherited::{self, Inherited};
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, Revisions};
 use crate::crd::{self, keys};
 use crate::pod_template::{self, Apart};
 
-/// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
-const NOT_COPIED: [&str; 6] = [
-    keys::LAST_APPLIED_CONFIGURATION,
-    keys::REVISION,
-    keys::REVISION_HISTORY,
-    keys::DESIRED_REPLICAS,
-    keys::NOTIFIED,
-    keys::REQUESTS,
-];
-
-/// The manifest of the new ReplicaSet (contract 4.4).
+/// The manifest of the new ReplicaSet (contract 4.4), without what is put into its pods.
 #[must_use]
 pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32) -> Value {
     let rollout = &seen.rollout;
@@ -33,6 +25,12 @@ pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32)
     if let Some(apart) = apart(seen, revisions) {
         pod_template::inject_anti_affinity(&mut template, apart);
     }
+    environment::mount(rollout, &mut template);
+    let Inherited { labels: inherited, mut annotations } =
+        with_note(inherited::for_child(&rollout.metadata, |key| labels.contains_key(key)));
+    labels.extend(inherited.into_iter().map(|(key, value)| (key, json!(value))));
+    // It says whose the set is, whatever the template says.
+    labels.shift_remove(keys::CONTROLLER_INSTANCE_ID);
     if let Some(instance) =
         rollout.metadata.labels.as_ref().and_then(|labels| labels.get(keys::CONTROLLER_INSTANCE_ID))
     {
@@ -44,7 +42,6 @@ pub(super) fn new_set(seen: &Observed, revisions: &Revisions<'_>, replicas: i32)
     }
     selector["matchLabels"][keys::POD_TEMPLATE_HASH] = json!(hash);
 
-    let mut annotations = copied(seen);
     annotations.insert(keys::REVISION.to_owned(), revisions.number.to_string());
     annotations.insert(keys::DESIRED_REPLICAS.to_owned(), rollout.spec.replicas().to_string());
     json!({
@@ -101,14 +98,10 @@ pub(super) fn owner(seen: &Observed) -> Value {
     })
 }
 
-/// The annotations that the new set must have and has not: the rollout's own, its revision number, and the numbers it had.
+/// The annotations of a new revision number, where the new set has another: the number, and those it had.
 #[must_use]
-pub(super) fn missing_annotations(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    set: &ReplicaSet,
-) -> BTreeMap<String, String> {
-    let mut wanted = copied(seen);
+pub(super) fn revision_annotations(revisions: &Revisions<'_>, set: &ReplicaSet) -> BTreeMap<String, String> {
+    let mut wanted = BTreeMap::new();
     if set.revision() < revisions.number {
         wanted.insert(keys::REVISION.to_owned(), revisions.number.to_string());
         if let Some(former) = set.annotations.get(keys::REVISION) {
@@ -120,7 +113,6 @@ pub(super) fn missing_annotations(
             wanted.insert(keys::REVISION_HISTORY.to_owned(), history);
         }
     }
-    wanted.retain(|key, value| set.annotations.get(key) != Some(value));
     wanted
 }
 
@@ -148,9 +140,12 @@ pub(super) fn recorded_revision(seen: &Observed) -> i64 {
         .unwrap_or(0)
 }
 
-fn copied(seen: &Observed) -> BTreeMap<String, String> {
-    let annotations = seen.rollout.metadata.annotations.clone().unwrap_or_default();
-    annotations.into_iter().filter(|(key, _)| !NOT_COPIED.contains(&key.as_str())).collect()
+/// What a new set inherits, with the note of it.
+fn with_note(mut inherited: Inherited) -> Inherited {
+    if let Some(note) = inherited.note() {
+        inherited.annotations.insert(keys::INHERITED.to_owned(), note);
+    }
+    inherited
 }
 
 fn template_labels(template: &Value) -> Map<String, Value> {

@@ -11,8 +11,11 @@ mod blue_green;
 pub mod canary;
 mod conditions;
 mod duration;
+pub mod environment;
 pub mod event;
 mod explain;
+pub mod inherited;
+mod injected;
 mod metadata;
 mod observed;
 mod phase;
@@ -24,6 +27,7 @@ mod rollout_part;
 mod scale_down;
 pub mod service;
 mod sets;
+mod settings;
 mod shortage;
 pub mod sizing;
 pub mod stance;
@@ -34,16 +38,18 @@ pub mod unsupported;
 use jiff::Timestamp;
 
 pub use action::{
-    Basis, COMPANY, Eviction, Evictions, LEAST_PAUSE, Plan, Question, RolloutPart, ServiceAction, SetAction,
-    Urgency, Version, Write,
+    Basis, COMPANY, Eviction, Evictions, LEAST_PAUSE, Plan, PodAction, Question, RolloutPart, ServiceAction,
+    SetAction, Urgency, Version, Write,
 };
 pub use blocker::{Blocker, BlockerReason, Object};
 pub use duration::Ended;
 pub use event::{Event, Severity};
+pub use injected::{Labelling, Metadata, StatusLabel, Wanted};
 pub use observed::{
     Attempt, DefaultedTemplate, FieldPath, Observed, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure,
     SetStatus, Setback, UNAVAILABLE,
 };
+pub use settings::{Settings, StatusLabels};
 
 use crate::crd::{RolloutStatus, Strategy};
 use crate::validate;
@@ -197,9 +203,18 @@ fn roll_out(
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing);
-    sets.extend(sets::beyond_limit(seen, revisions));
+    let surplus = sets::beyond_limit(seen, revisions);
+    // What goes need not be changed.
+    sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
+    sets.extend(surplus);
     let services = [services, service::releases(seen)].concat();
-    let moves = explain::Moves { sizing: &sizing, services: &services, restart: &restart };
+    let labelling = injected::labelling(seen, revisions);
+    let moves = explain::Moves {
+        sizing: &sizing,
+        services: &services,
+        restart: &restart,
+        labelling: labelling.as_ref(),
+    };
     let blockers = explain::blockers(&facts, &status, moves);
     let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at];
     let rollout =
@@ -212,8 +227,15 @@ fn roll_out(
         sets,
         services,
         evictions: if is_resizing { Evictions::default() } else { restart.evictions },
+        pods: injected::pod_actions(seen, revisions),
         blockers,
-        notices: conditions::unsaid(&facts),
+        notices: [
+            conditions::unsaid(&facts),
+            injected::notices(labelling.as_ref()),
+            inherited::notices(seen).collect(),
+        ]
+        .concat(),
+        labelling,
         wake_at: wakes.into_iter().flatten().min(),
         ..Plan::default()
     }

@@ -9,6 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::blocker::Object;
+use super::injected::Metadata;
+use super::settings::Settings;
 use crate::crd::{LabelSelector, Rollout, keys};
 
 /// A rollout and everything that is known about it.
@@ -29,8 +31,14 @@ pub struct Observed {
     /// Names of Services that a fresh look did not find (the answer to [`super::Question::Services`]).
     pub absent_services: BTreeSet<String>,
     /// The pods of its sets: where a restart is asked for and not done ([`super::restart::is_asked_for`]), or where somebody asks why
-    /// it does not advance; else empty. Without a restart nothing but blockers depends on them.
+    /// it does not advance; and while some lack labels or annotations; else empty. Without a restart only blockers and those depend on
+    /// them.
     pub pods: Vec<Pod>,
+    /// Whether all live pods have what was put into the template of their set ([`super::Wanted`]), as far as that is known to a
+    /// certainty: analysis may compare versions by it.
+    pub labels_settled: bool,
+    /// What this process was told at its start.
+    pub settings: Arc<Settings>,
     /// Fields of the status that the server pruned from a write of ours: they are neither compared nor sent.
     pub pruned: Arc<BTreeSet<FieldPath>>,
 }
@@ -84,6 +92,8 @@ pub struct Pod {
     pub name: String,
     /// metadata.uid.
     pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
     /// The uid of the ReplicaSet that controls it.
     pub set: String,
     /// metadata.creationTimestamp.
@@ -96,9 +106,17 @@ pub struct Pod {
     pub unready_since: Option<Timestamp>,
     /// What keeps it from running, where the cluster says so.
     pub fault: Option<PodFault>,
+    /// Its labels and annotations.
+    pub marks: Arc<Metadata>,
 }
 
 impl Pod {
+    /// The version that a write to it is decided on.
+    #[must_use]
+    pub fn version(&self) -> super::Version {
+        super::Version { uid: self.uid.clone(), resource_version: self.resource_version.clone() }
+    }
+
     /// Since when it counts as available, or from when on it will; `None` while it is not ready.
     #[must_use]
     pub fn available_from(&self, min_ready_seconds: i32) -> Option<Timestamp> {
@@ -307,6 +325,8 @@ pub enum Attempt {
     Service(String),
     /// Evict pods of the ReplicaSet of this name.
     Evict(String),
+    /// Change labels and annotations of pods of the ReplicaSet of this name.
+    Label(String),
     /// Look whether the Service of this name exists.
     LookForService(String),
     /// Read an object afresh, after a write to it that the watch does not show.

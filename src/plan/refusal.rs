@@ -41,6 +41,9 @@ fn blocker(setback: &Setback) -> Blocker {
         Attempt::Delete(name) => (Object::ReplicaSet(name.clone()), "deleted"),
         Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
         Attempt::Evict(name) => (Object::ReplicaSet(name.clone()), "pods evicted"),
+        Attempt::Label(name) => {
+            (Object::ReplicaSet(name.clone()), "labels and annotations of its pods changed")
+        }
         Attempt::LookForService(name) => (Object::Service(name.clone()), "looked for"),
         Attempt::Read(object) => (object.clone(), "read afresh after a write that the watch does not show"),
         Attempt::AskForDefaults => (Object::Rollout, "pod template with its defaults known"),

@@ -186,7 +186,7 @@ mod tests {
             terminating: false,
             ready_since: Some(at(*second)),
             unready_since: None,
-            fault: None,
+            ..Pod::default()
         };
         created.iter().enumerate().map(pod).collect()
     }
@@ -221,6 +221,8 @@ mod tests {
             services: Vec::new(),
             absent_services: Default::default(),
             pods,
+            labels_settled: true,
+            settings: Arc::default(),
             pruned: Arc::default(),
         }
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::injected;
 use super::observed::{Attempt, Observed, ReplicaSet, Setback};
-use crate::crd::{ConditionStatus, ConditionType, RolloutStatus, keys};
+use crate::crd::{ConditionStatus, ConditionType, RolloutStatus};
 use crate::hash::{self, HashError};
 use crate::pod_template::{self, Sameness, UnknownFields};
 
@@ -218,12 +219,16 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
     // Who goes back to a version by copying its set's template copies what we put into that, too.
     let mut wanted = template.clone();
     pod_template::remove_injected_anti_affinity(&mut wanted);
+    injected::take_out_copied(&mut wanted, set);
+    pod_template::remove_injected_environment(&mut wanted);
     match pod_template::compare(&wanted, &live, UnknownFields::Count) {
         Sameness::Same => Ok(true),
         Sameness::Different { .. } => Ok(false),
         Sameness::Undecided => match seen.defaulted.as_ref().filter(|answer| *answer.given == *template) {
             Some(answer) => Ok(answer.stored.as_deref().is_some_and(|stored| {
-                pod_template::compare(stored, &live, UnknownFields::Count) == Sameness::Same
+                let mut stored = stored.clone();
+                injected::take_out_copied(&mut stored, set);
+                pod_template::compare(&stored, &live, UnknownFields::Count) == Sameness::Same
             })),
             None => Err(Unclassified::NeedsDefaults),
         },
@@ -236,10 +241,8 @@ pub fn stripped(set: &ReplicaSet) -> Value {
     let mut template = (*set.template).clone();
     pod_template::remove_hash_label(&mut template);
     pod_template::remove_injected_anti_affinity(&mut template);
-    if let Some(annotation) = set.annotations.get(keys::EPHEMERAL_METADATA) {
-        // What is recorded there and cannot be read was not put there by a controller.
-        let _ = pod_template::remove_ephemeral_metadata(&mut template, annotation);
-    }
+    injected::take_out(&mut template, set);
+    pod_template::remove_injected_environment(&mut template);
     template
 }
 
@@ -265,5 +268,6 @@ pub fn sampled_template(set: &Value) -> Option<Value> {
     let mut template = set.pointer("/spec/template")?.clone();
     pod_template::remove_hash_label(&mut template);
     pod_template::remove_injected_anti_affinity(&mut template);
+    pod_template::remove_injected_environment(&mut template);
     Some(template)
 }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::action::{SetAction, Write};
 use super::event;
+use super::inherited::{self, Role};
+use super::injected;
 use super::metadata;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, NewSet, Revisions};
@@ -44,13 +46,16 @@ pub(super) fn sizes(
         change.size(sizing.stable);
         change.leading(seen, sizing);
         change.deadline(sizing.deadlines.stable);
+        change.inherit(seen, Role::Older);
+        change.inject(seen, revisions);
         actions.extend(change.action());
     }
     match revisions.new {
-        NewSet::Missing => actions.push(SetAction::Create {
-            name: revision::set_name(seen, &revisions.hash),
-            object: metadata::new_set(seen, revisions, sizing.first),
-        }),
+        NewSet::Missing => {
+            let mut object = metadata::new_set(seen, revisions, sizing.first);
+            injected::put_in(seen, revisions, &mut object);
+            actions.push(SetAction::Create { name: revision::set_name(seen, &revisions.hash), object });
+        }
         NewSet::Held(_) => {}
         NewSet::Found(set) => {
             let size = if stance.fresh { set.replicas } else { sizing.new };
@@ -60,7 +65,8 @@ pub(super) fn sizes(
             if !stance.fresh {
                 change.deadline(sizing.deadlines.new);
             }
-            for (key, value) in metadata::missing_annotations(seen, revisions, set) {
+            change.inherit(seen, Role::New);
+            for (key, value) in metadata::revision_annotations(revisions, set) {
                 change.annotate(&key, json!(value));
             }
             if set.min_ready_seconds != seen.rollout.spec.min_ready_seconds() {
@@ -69,8 +75,9 @@ pub(super) fn sizes(
                     .insert("minReadySeconds".to_owned(), json!(seen.rollout.spec.min_ready_seconds()));
             }
             if let Some(template) = metadata::changed_affinity(seen, revisions, set) {
-                change.spec.insert("template".to_owned(), template);
+                change.template(template);
             }
+            change.inject(seen, revisions);
             change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }
@@ -82,9 +89,11 @@ pub(super) fn sizes(
     for (set, (&size, &deadline)) in revisions.others.iter().zip(others) {
         let mut change = Change::to(set, set.revision());
         change.deadline(deadline);
+        change.inherit(seen, Role::Older);
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
+        change.inject(seen, revisions);
         actions.extend(change.action());
     }
     actions
@@ -161,6 +170,13 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// What it inherits of the rollout, where it has not.
+    fn inherit(&mut self, seen: &Observed, role: Role) {
+        let changes = inherited::changes(&seen.rollout.metadata, self.set, role);
+        self.labels.extend(changes.labels);
+        self.annotations.extend(changes.annotations);
+    }
+
     fn deadline(&mut self, deadline: Deadline) {
         let (time, mark) = match deadline {
             Deadline::Keep => return,
@@ -170,6 +186,25 @@ impl<'a> Change<'a> {
         };
         self.note(keys::SCALE_DOWN_DEADLINE, time.map(|time| Time::from(time).to_string()).as_ref());
         self.note(keys::UNPROMOTED, mark.as_ref());
+    }
+
+    /// What is put into its pods.
+    fn inject(&mut self, seen: &Observed, revisions: &Revisions<'_>) {
+        let injected::SetChange { annotations, template } = injected::change(seen, revisions, self.set);
+        for (key, value) in annotations {
+            self.annotate(key, value);
+        }
+        if let Some(template) = template {
+            self.template(template);
+        }
+    }
+
+    /// A part of a patch of its pod template; what another part has is none of it.
+    fn template(&mut self, part: Value) {
+        let template = self.spec.entry("template").or_insert_with(|| json!({}));
+        if let (Some(template), Value::Object(part)) = (template.as_object_mut(), part) {
+            template.extend(part);
+        }
     }
 
     /// Annotates, where it is not annotated so.

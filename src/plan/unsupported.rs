@@ -3,7 +3,7 @@
 //! A rollout that uses one of them is stored and left alone as a whole: nothing is skipped in silence. Later versions shorten
 //! this list.
 
-use crate::crd::{BlueGreenStrategy, CanaryStep, CanaryStrategy, PodTemplateMetadata, Rollout, StepAction};
+use crate::crd::{BlueGreenStrategy, CanaryStep, CanaryStrategy, Rollout, StepAction};
 
 /// The fields of a rollout that are not acted on yet, by their path; empty when all are.
 #[must_use]
@@ -31,8 +31,6 @@ fn blue_green_fields(blue_green: &BlueGreenStrategy) -> impl Iterator<Item = Str
     let uses = [
         ("prePromotionAnalysis", blue_green.pre_promotion_analysis.is_some()),
         ("postPromotionAnalysis", blue_green.post_promotion_analysis.is_some()),
-        ("previewMetadata", has_metadata(blue_green.preview_metadata.as_ref())),
-        ("activeMetadata", has_metadata(blue_green.active_metadata.as_ref())),
     ];
     let fields = uses.into_iter().filter(|(_, used)| *used);
     fields.map(|(field, _)| format!("spec.strategy.blueGreen.{field}"))
@@ -42,8 +40,6 @@ fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
     let uses = [
         ("trafficRouting", canary.traffic_routing.is_some()),
         ("analysis", canary.analysis.is_some()),
-        ("canaryMetadata", has_metadata(canary.canary_metadata.as_ref())),
-        ("stableMetadata", has_metadata(canary.stable_metadata.as_ref())),
         ("pingPong", canary.ping_pong.is_some()),
     ];
     let fields = uses.into_iter().filter(|(_, used)| *used);
@@ -58,11 +54,4 @@ fn step_fields(step: &CanaryStep) -> impl Iterator<Item = &'static str> {
     let acted_on =
         |action: &StepAction<'_>| matches!(action, StepAction::SetWeight(_) | StepAction::Pause(_));
     step.actions().filter(move |action| !acted_on(action)).map(|action| action.name())
-}
-
-fn has_metadata(metadata: Option<&PodTemplateMetadata>) -> bool {
-    let filled = |map: &Option<std::collections::BTreeMap<String, String>>| {
-        map.as_ref().is_some_and(|map| !map.is_empty())
-    };
-    metadata.is_some_and(|metadata| filled(&metadata.labels) || filled(&metadata.annotations))
 }

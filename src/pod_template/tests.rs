@@ -188,26 +188,6 @@ fn the_hash_label_is_taken_out_alone() {
 }
 
 #[test]
-fn recorded_ephemeral_metadata_is_taken_out() {
-    let template =
-        json!({ "metadata": { "labels": { "app": "web", "role": "canary" }, "annotations": { "a": "b" } } });
-    let mut stripped = template.clone();
-    let record = r#"{"labels":{"role":"stable","gone":"x"},"annotations":{"a":"b"}}"#;
-    remove_ephemeral_metadata(&mut stripped, record).unwrap();
-    assert_eq!(stripped, json!({ "metadata": { "labels": { "app": "web" } } }));
-    for nothing in ["null", "{}"] {
-        let mut kept = template.clone();
-        remove_ephemeral_metadata(&mut kept, nothing).unwrap();
-        assert_eq!(kept, template);
-    }
-    for broken in ["", "[]", "{", r#"{"labels":5}"#] {
-        let mut kept = template.clone();
-        assert!(remove_ephemeral_metadata(&mut kept, broken).is_err(), "{broken}");
-        assert_eq!(kept, template);
-    }
-}
-
-#[test]
 fn injected_anti_affinity_is_taken_out_and_the_users_stays() {
     let term = |key: &str| {
         json!({ "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchExpressions":

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::crd::go_duration;
+use crate::crd::{go_duration, keys};
+use crate::plan::StatusLabels;
 use crate::telemetry::logs;
+use crate::validate;
 
 /// Flags of `rolloutd serve`.
 #[derive(Args, Clone, Debug)]
@@ -66,12 +68,57 @@ pub struct Flags {
     /// How many rollouts' Services are written to at the same time
     #[arg(long, default_value_t = 10, value_name = "COUNT")]
     pub service_threads: usize,
+    /// How many rollouts' pods are given labels and annotations at the same time
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    pub ephemeral_metadata_threads: usize,
+    /// Labels that tell what pods are to their rollout.
+    #[command(flatten)]
+    pub status_labels: StatusLabelFlags,
     /// How the cluster is reached.
     #[command(flatten)]
     pub cluster: ClusterFlags,
     /// Flags without effect.
     #[command(flatten)]
     pub accepted: AcceptedFlags,
+}
+
+/// The status label of pods.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Status labels")]
+pub struct StatusLabelFlags {
+    /// Give pods a label that tells whether their version is stable, where the Rollout's annotation rolloutd.dev/status-labels does not say
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
+    pub enable_canary_status_labels: bool,
+    /// The label's key
+    #[arg(long, default_value = "argo-rollouts-status", value_name = "KEY", value_parser = label_key)]
+    pub status_label_key: String,
+    /// Its value for a canary strategy's versions that are not stable
+    #[arg(long, default_value = "canary", value_name = "VALUE", value_parser = label_value)]
+    pub status_label_canary: String,
+    /// Its value for the stable version
+    #[arg(long, default_value = "stable", value_name = "VALUE", value_parser = label_value)]
+    pub status_label_stable: String,
+    /// Its value for a blue-green strategy's versions that are not active
+    #[arg(long, default_value = "preview", value_name = "VALUE", value_parser = label_value)]
+    pub status_label_preview: String,
+    /// Its value for the active version
+    #[arg(long, default_value = "active", value_name = "VALUE", value_parser = label_value)]
+    pub status_label_active: String,
+}
+
+impl StatusLabelFlags {
+    /// What plans are told.
+    #[must_use]
+    pub fn settings(self) -> StatusLabels {
+        StatusLabels {
+            enabled: self.enable_canary_status_labels,
+            key: self.status_label_key,
+            canary: self.status_label_canary,
+            stable: self.status_label_stable,
+            preview: self.status_label_preview,
+            active: self.status_label_active,
+        }
+    }
 }
 
 /// Kinds that can be reconciled alone.
@@ -156,8 +203,6 @@ pub struct AcceptedFlags {
     #[arg(long, hide_short_help = true)]
     ingress_threads: Option<i64>,
     #[arg(long, hide_short_help = true)]
-    ephemeral_metadata_threads: Option<i64>,
-    #[arg(long, hide_short_help = true)]
     ephemeral_metadata_update_pod_retries: Option<i64>,
     #[arg(long, hide_short_help = true)]
     aws_target_group_binding_api_version: Option<String>,
@@ -212,7 +257,6 @@ impl AcceptedFlags {
             experiment_threads "--experiment-threads"
             analysis_threads "--analysis-threads"
             ingress_threads "--ingress-threads"
-            ephemeral_metadata_threads "--ephemeral-metadata-threads"
             ephemeral_metadata_update_pod_retries "--ephemeral-metadata-update-pod-retries"
             aws_target_group_binding_api_version "--aws-target-group-binding-api-version"
             alb_tag_key_resource_id "--alb-tag-key-resource-id"
@@ -244,6 +288,26 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| format!("{text:?} is not a positive duration such as 15s"))
+}
+
+/// A label's key that is free for us to set.
+fn label_key(text: &str) -> Result<String, String> {
+    match validate::key_rule(text) {
+        Some(rule) => Err(rule.to_owned()),
+        None if [keys::POD_TEMPLATE_HASH, keys::CONTROLLER_INSTANCE_ID].contains(&text) => {
+            Err("is a label that pods are found by".to_owned())
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A label's value that says something.
+fn label_value(text: &str) -> Result<String, String> {
+    match validate::value_rule(text) {
+        Some(rule) => Err(rule.to_owned()),
+        None if text.is_empty() => Err("must not be empty".to_owned()),
+        None => Ok(text.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -323,7 +387,7 @@ mod tests {
         let flags =
             Command::try_parse_from(["serve"].iter().chain(&arguments)).map(|command| command.flags).unwrap();
         assert!(flags.namespaced && !flags.leader_elect && flags.cluster.insecure_skip_tls_verify);
-        assert_eq!(flags.accepted.given().len(), 25);
+        assert_eq!(flags.accepted.given().len(), 24);
         assert_eq!(flags.controllers, [Controllers::Analysis]);
     }
 
@@ -340,6 +404,33 @@ mod tests {
     fn the_deprecated_spelling_of_the_metrics_port_is_taken() {
         let Command { flags } = Command::try_parse_from(["serve", "--metricsport", "9000"]).unwrap();
         assert_eq!(flags.metrics_port, 9000);
+    }
+
+    #[test]
+    fn a_status_label_is_what_the_flags_say_and_must_be_a_label() {
+        let Command { flags } = Command::try_parse_from(["serve"]).unwrap();
+        assert_eq!(flags.status_labels.settings(), StatusLabels::default());
+        let arguments = [
+            "serve",
+            "--enable-canary-status-labels",
+            "--status-label-key=shop.io/role",
+            "--status-label-canary=new",
+        ];
+        let Command { flags } = Command::try_parse_from(arguments).unwrap();
+        let (key, canary) = ("shop.io/role".to_owned(), "new".to_owned());
+        assert_eq!(
+            flags.status_labels.settings(),
+            StatusLabels { enabled: true, key, canary, ..StatusLabels::default() }
+        );
+        for argument in [
+            "--status-label-key=a b",
+            "--status-label-key=",
+            "--status-label-key=rollouts-pod-template-hash",
+            "--status-label-stable=",
+            "--status-label-active=-",
+        ] {
+            assert!(Command::try_parse_from(["serve", argument]).is_err(), "{argument}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `rolloutd serve`: flags and environment become a process that serves one cluster.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,6 +13,7 @@ use super::process::Process;
 use super::{Election, Options, Reconcile, Threads};
 use crate::clock::Clock;
 use crate::lease;
+use crate::plan::Settings;
 use crate::telemetry::Metrics;
 
 /// How much later than its period client-go may try again: 1.2 times, as a fraction.
@@ -91,10 +93,23 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
         [Controllers::Analysis, ..] => Reconcile::AnalysisOnly,
     };
     let election = election(&flags, environment);
-    let Flags { instance_id, rollout_threads: rollouts, service_threads: services, .. } = flags;
-    let threads = Threads { rollouts, services };
-    let options =
-        Options { clock: Clock::wall(), metrics, instance_id, namespace, reconcile, election, threads };
+    let Flags { instance_id, status_labels, .. } = flags;
+    let threads = Threads {
+        rollouts: flags.rollout_threads,
+        services: flags.service_threads,
+        labels: flags.ephemeral_metadata_threads,
+    };
+    let settings = Arc::new(Settings { status_labels: status_labels.settings() });
+    let options = Options {
+        clock: Clock::wall(),
+        metrics,
+        instance_id,
+        namespace,
+        reconcile,
+        election,
+        threads,
+        settings,
+    };
     tracing::info!(cluster = %config.cluster_url, namespace = ?options.namespace, instance_id = %options.instance_id, "serving");
     let process = Process::start(&cluster, &options, config.cluster_url.to_string());
     listeners.serve(&process);

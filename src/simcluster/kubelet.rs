@@ -6,6 +6,7 @@
 mod address;
 mod cohort;
 mod container;
+mod files;
 mod sandbox;
 mod status;
 
@@ -123,6 +124,15 @@ impl Kubelet {
         drop(memory);
         self.queue.add(key.clone());
         Ok(())
+    }
+
+    /// What a container of a pod that runs here finds in its Downward API volumes.
+    pub(super) fn files(&self, key: &Key, container: &str) -> Result<BTreeMap<String, String>, NotInjected> {
+        let pod = self.context.pods.get(key).ok_or(NotInjected::UnknownPod)?;
+        if !self.memory().pods.contains_key(key) {
+            return Err(NotInjected::UnknownPod);
+        }
+        files::files(&pod, container).ok_or(NotInjected::NotRunning)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

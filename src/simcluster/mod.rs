@@ -20,6 +20,7 @@ mod replica_set;
 mod request;
 mod scheduler;
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -185,6 +186,21 @@ impl SimCluster {
         self.inject(namespace, pod, Fault::Crash)
     }
 
+    /// What a container finds in the Downward API volumes that it mounts, by path: each file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::UnknownPod`], [`FaultError::NotRunning`] where the pod has no such container.
+    pub fn files(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<BTreeMap<String, String>, FaultError> {
+        let files = self.kubelet.files(&Key::new(namespace, pod), container);
+        files.map_err(|error| fault_of(namespace, pod, error))
+    }
+
     /// Removes a pod at once, as when its machine is reset: no grace, no termination time.
     ///
     /// # Errors
@@ -224,13 +240,15 @@ impl SimCluster {
     }
 
     fn inject(&self, namespace: &str, pod: &str, fault: Fault) -> Result<(), FaultError> {
-        self.kubelet.inject(&Key::new(namespace, pod), fault).map_err(|error| {
-            let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
-            match error {
-                NotInjected::UnknownPod => FaultError::UnknownPod { namespace, pod },
-                NotInjected::NotRunning => FaultError::NotRunning { namespace, pod },
-            }
-        })
+        self.kubelet.inject(&Key::new(namespace, pod), fault).map_err(|error| fault_of(namespace, pod, error))
+    }
+}
+
+fn fault_of(namespace: &str, pod: &str, error: NotInjected) -> FaultError {
+    let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+    match error {
+        NotInjected::UnknownPod => FaultError::UnknownPod { namespace, pod },
+        NotInjected::NotRunning => FaultError::NotRunning { namespace, pod },
     }
 }
 

@@ -9,7 +9,7 @@ mod kept;
 mod object;
 mod recording;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub struct About {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// The labels that what is made for it inherits.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Something that was done to a rollout.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::writers::Writers;
 use crate::crd::{LabelSelector, Rollout, keys};
-use crate::plan::{Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure, SetStatus};
+use crate::plan::{Metadata, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure, SetStatus};
 
 /// A Rollout, or why it cannot be decoded.
 #[derive(Clone, Debug)]
@@ -197,6 +197,8 @@ pub struct PodRecord {
     pub unschedulable: Option<String>,
     /// Its containers, init containers first.
     pub containers: Vec<ContainerRecord>,
+    /// Its labels and annotations, which may be to be changed.
+    pub marks: Arc<Metadata>,
 }
 
 /// Condition Ready of a pod.
@@ -287,7 +289,7 @@ impl WireContainer {
 
 impl<'de> Deserialize<'de> for PodRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WirePod { metadata, spec, status } = WirePod::deserialize(deserializer)?;
+        let WirePod { mut metadata, spec, status } = WirePod::deserialize(deserializer)?;
         let (mut ready, mut unschedulable) = (None, None);
         for condition in status.conditions {
             match (condition.condition_type.as_str(), condition.reason.as_str()) {
@@ -318,6 +320,10 @@ impl<'de> Deserialize<'de> for PodRecord {
             }),
             unschedulable,
             containers: init.chain(containers).collect(),
+            marks: Arc::new(Metadata {
+                labels: metadata.labels.take().unwrap_or_default(),
+                annotations: metadata.annotations.take().unwrap_or_default(),
+            }),
             metadata: metadata.identity(),
         })
     }
@@ -340,12 +346,14 @@ impl PodRecord {
         Some(Pod {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
+            resource_version: self.metadata.resource_version.clone().unwrap_or_default(),
             set: self.controller.clone()?,
             created: self.created,
             terminating: self.terminating,
             ready_since: self.ready.as_ref().filter(|ready| ready.is_ready).map(|ready| ready.since),
             unready_since: self.unready_since(),
             fault: self.fault(),
+            marks: Arc::clone(&self.marks),
         })
     }
 

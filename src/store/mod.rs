@@ -39,11 +39,11 @@ pub use object::{Key, ObjectId};
 pub use reach::{Reach, Reachability};
 pub use reflect::{Scope, reflect};
 pub use version::ResourceVersion;
-pub use write::{DISRUPTION_BUDGET, DryRun, Fate, Refusal, WriteError, Writer};
+pub use write::{DISRUPTION_BUDGET, DryRun, Fate, Kept, Refusal, WriteError, Writer};
 pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::crd::{Rollout, Strategy};
-use crate::plan::{self, Observed, restart};
+use crate::plan::{self, Observed, Settings, Wanted, restart};
 use expect::Shown;
 use memory::Remembered;
 
@@ -65,6 +65,10 @@ pub struct Store {
     pub services: Cache<ServiceRecord>,
     /// Our own writes that the caches have not shown yet.
     pub own: Own,
+    /// The same of labels and annotations of pods, apart: no plan waits for those. A pod is not written again before.
+    pub labels: Own,
+    /// What this process was told at its start.
+    pub settings: Arc<Settings>,
     /// What was learned from answers to writes and questions.
     pub memory: Memory,
     /// Whether the API server answers.
@@ -76,6 +80,14 @@ pub struct Store {
 
 impl Default for Store {
     fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl Store {
+    /// Empty caches of a process with these settings.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES_BUFFERED);
         Self {
             rollouts: Cache::default(),
@@ -84,15 +96,15 @@ impl Default for Store {
             pods: Cache::default(),
             services: Cache::default(),
             own: Own::default(),
+            labels: Own::default(),
+            settings,
             memory: Memory::default(),
             reach: Reach::default(),
             changes,
             listed: watch::Sender::new(()),
         }
     }
-}
 
-impl Store {
     /// Changes to any cache, by the rollout that they concern. A reader that lags is told so and has to look at everything
     /// again.
     #[must_use]
@@ -144,7 +156,9 @@ impl Store {
             Some(selector) => self.orphans(&key.namespace, &meta::LabelSelector::from(selector)),
             None => Vec::new(),
         };
-        let pods = if restart::is_asked_for(&rollout) { self.lasting_pods(&sets) } else { Vec::new() };
+        let labels_settled = sets.iter().all(|set| self.is_labelled(set));
+        let looks_at_pods = restart::is_asked_for(&rollout) || !labels_settled;
+        let pods = if looks_at_pods { self.lasting_pods(&sets) } else { Vec::new() };
         let services = self.services_of(key, &rollout);
         let Remembered { setbacks, defaulted, absent_services } = self.memory.about(key, &rollout);
         let pruned = self.memory.pruned();
@@ -157,6 +171,8 @@ impl Store {
             services,
             absent_services,
             pods,
+            labels_settled,
+            settings: Arc::clone(&self.settings),
             pruned,
         })
     }
@@ -192,6 +208,15 @@ impl Store {
             is_unknown.then_some((set, rollout))
         });
         unknown.collect()
+    }
+
+    /// Whether all live pods of a ReplicaSet are known to have what was put into its template.
+    #[must_use]
+    pub fn is_labelled(&self, set: &plan::ReplicaSet) -> bool {
+        let Some(wanted) = Wanted::of(set) else { return true };
+        let mut pods = self.pods.controlled_by(&set.uid);
+        pods.retain(|pod| !pod.has_ended() && !pod.terminating);
+        wanted.is_met_by(set, pods.iter().map(|pod| &*pod.marks))
     }
 
     /// The Services that a rollout's strategy names, and those that say that it manages them.
@@ -276,6 +301,15 @@ impl Store {
         };
         if version.is_some() || matches!(expectation, Expectation::Gone | Expectation::Going) {
             self.own.shown(object, version.as_deref().map(|version| Shown::of(version, is_terminating)));
+        }
+    }
+
+    /// Expects a write to labels of a pod to be shown.
+    fn expect_label(&self, pod: &ObjectId, rollout: &Key, expectation: &Expectation) {
+        self.labels.expect(pod.clone(), rollout, expectation.clone());
+        let version = self.pods.version(pod.key());
+        if let Some(version) = version {
+            self.labels.shown(pod, Some(Shown::of(&version, false)));
         }
     }
 

@@ -174,7 +174,11 @@ impl Store {
     pub fn take_out<R: Stored>(&self, key: &Key) {
         match R::cache(self).remove(key) {
             Some(object) => self.note_gone(&*object),
-            None => self.own.shown(&R::written(key.clone()), None),
+            None => {
+                let written = R::written(key.clone());
+                self.own.shown(&written, None);
+                self.labels.shown(&written, None);
+            }
         }
     }
 
@@ -189,7 +193,9 @@ impl Store {
     fn note<R: Stored>(&self, object: &R, change: Change) {
         let version = object.resource_version().filter(|_| change != Change::Deleted);
         let shown = version.as_deref().map(|version| Shown::of(version, object.is_terminating()));
-        self.own.shown(&R::written(Key::of(object)), shown);
+        let written = R::written(Key::of(object));
+        self.own.shown(&written, shown);
+        self.labels.shown(&written, shown);
         self.announce(object.changed(change));
     }
 }

@@ -1,9 +1,14 @@
 //! Typed writes. Each carries the version that it was decided on, and tells the caches what to expect.
 //!
-//! Patches, never whole objects. A refusal says whether looking again helps ([`WriteError::Stale`]), whether the object
+//! Patches, not whole objects (but for pods, where there is no right to patch: [`pod`]). A refusal says whether looking again helps ([`WriteError::Stale`]), whether the object
 //! is gone, or what the server has against it. Every request has a deadline.
 
+mod pod;
+
+pub use pod::Kept;
+
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use k8s_openapi::api::policy::v1::Eviction;
@@ -79,13 +84,15 @@ pub enum DryRun {
 pub struct Writer {
     client: Client,
     store: Arc<Store>,
+    /// Whether pods turned out to be writable by update only.
+    updates_pods: Arc<AtomicBool>,
 }
 
 impl Writer {
     /// A writer that sends through this client and tells these caches.
     #[must_use]
     pub fn new(client: Client, store: Arc<Store>) -> Self {
-        Self { client, store }
+        Self { client, store, updates_pods: Arc::default() }
     }
 
     /// Creates a ReplicaSet of a rollout.

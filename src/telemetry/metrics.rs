@@ -32,6 +32,7 @@ pub struct Metrics {
     events_dropped: Counter,
     activities_dropped: Counter,
     requests: Family<RequestLabels, Counter>,
+    unlabelled: Family<Named, Gauge>,
     durations: Durations,
     rpcs: Family<RpcLabels, Counter>,
     rpc_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
@@ -130,6 +131,7 @@ impl Default for Metrics {
             events_dropped: Counter::default(),
             activities_dropped: Counter::default(),
             requests: Family::default(),
+            unlabelled: Family::default(),
             durations: Durations {
                 total: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
                 progression: Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS)),
@@ -166,6 +168,8 @@ impl Metrics {
         );
         let help = "Requests to the API server";
         registry.register("controller_clientset_k8s_request", help, self.requests.clone());
+        let help = "Live pods whose labels or annotations are not what their status asks for";
+        registry.register("rolloutd_pods_unlabelled", help, self.unlabelled.clone());
         let Durations { total, progression, manual_pause } = self.durations.clone();
         let name = "rollout_duration_seconds";
         registry.register(name, "Seconds from the start of an update to its end", total);
@@ -206,6 +210,19 @@ impl Metrics {
         let named = Named::new(namespace, name);
         self.reconcile.remove(&named);
         self.reconcile_errors.remove(&named);
+    }
+
+    /// So many pods of a rollout lack labels or annotations that they should have; `None` where none are put into them.
+    pub fn pods_unlabelled(&self, namespace: &str, name: &str, pods: Option<i32>) {
+        let named = Named::new(namespace, name);
+        match pods {
+            Some(pods) => {
+                self.unlabelled.get_or_create(&named).set(pods.into());
+            }
+            None => {
+                self.unlabelled.remove(&named);
+            }
+        }
     }
 
     /// An update ended.

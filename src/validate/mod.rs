@@ -4,14 +4,25 @@
 //! agree. Depends on L0. Rules and wording follow Argo Rollouts' validation (contract A13) and, for pod templates, Kubernetes'.
 
 mod canary;
+mod credential;
+mod environment;
+mod ephemeral;
+mod inheritance;
 mod labels;
+mod metadata;
 mod path;
 mod pod_template;
 mod reference;
 mod spec;
 mod violation;
 
+pub use environment::{
+    EnvironmentVolume, Side, Values, allowed, environment, environment_volume, environment_window_or_default,
+    values_of,
+};
+pub use inheritance::Inheritance;
 pub use labels::{key_rule, matches as selects, value_rule};
+pub use metadata::metadata;
 pub use path::{Path, Segment};
 pub use reference::{ServiceFacts, service};
 pub use spec::rollout;

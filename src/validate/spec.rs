@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::path::Path;
 use super::violation::Violation;
-use super::{canary, labels, pod_template};
+use super::{canary, ephemeral, labels, pod_template};
 use crate::crd::{AntiAffinity, BlueGreenStrategy, Rollout, RolloutSpec};
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -23,6 +23,7 @@ pub fn rollout(rollout: &Rollout) -> Vec<Violation> {
     violations.extend(not_negative(window, &path.field("rollbackWindow"), "revisions"));
     violations.extend(deadline(spec, &path));
     violations.extend(strategy(spec, &path.field("strategy")));
+    violations.extend(ephemeral::metadata(spec, &path.field("strategy")));
     violations
 }
 

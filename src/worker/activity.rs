@@ -3,7 +3,7 @@
 //! Read from the store's history, some seconds late: whoever made a change through the API tells of it first, and more of it. Who wrote
 //! is known from managedFields, where the API server keeps them. Only the leader tells, so that each is told of once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +12,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::planner::Shared;
 use crate::clock::{Clock, real_sleep};
 use crate::crd::{Rollout, keys};
+use crate::plan::event::{self, Event};
+use crate::plan::inherited;
 use crate::store::activity::{About, Activities, Activity};
 use crate::store::history::{Change, Entry, Read};
-use crate::store::{FieldManager, RolloutRecord, Store, Writers};
+use crate::store::{FIELD_MANAGER, FieldManager, Key, RolloutRecord, Store, Writers};
+use crate::validate::{Side, Values};
 
 /// How long callers of the API have to tell of what they did: longer than one request to the API server may take.
 const TELL_AFTER: Duration = Duration::from_secs(5);
@@ -83,6 +87,37 @@ fn tell(activities: &Activities, deed: Option<(Instant, Deed)>) {
     }
 }
 
+/// Tells of what this program did by itself and nobody asked for.
+pub(super) fn tell_of_ours(shared: &Shared, key: &Key, events: &[Event]) {
+    for event in events.iter().filter(|event| event.reason == event::ENVIRONMENT_TAKEN_BACK) {
+        let Some(record) = shared.store.rollouts.get(key) else { return };
+        let activity = Activity {
+            time: shared.clock.now(),
+            actor: FIELD_MANAGER.to_owned(),
+            verb: "environment taken back".to_owned(),
+            source: FIELD_MANAGER.to_owned(),
+            outcome: "OK".to_owned(),
+            revision: record
+                .annotations()
+                .get(keys::REVISION)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
+            detail: event.message.clone(),
+        };
+        shared.activities.note(&about(&record), activity);
+    }
+}
+
+/// The rollout that something was done to.
+fn about(rollout: &RolloutRecord) -> About {
+    About {
+        namespace: rollout.namespace().unwrap_or_default(),
+        name: rollout.name_any(),
+        uid: rollout.uid().unwrap_or_default(),
+        labels: inherited::for_child(rollout.meta(), |_| false).labels,
+    }
+}
+
 /// What somebody else did, by a rollout before and after.
 fn deeds(change: &Change, clock: &Clock) -> Vec<Deed> {
     let Some(after) = &change.after else { return Vec::new() };
@@ -91,11 +126,7 @@ fn deeds(change: &Change, clock: &Clock) -> Vec<Deed> {
     let before_rollout = before.and_then(|before| before.decoded.as_deref().ok());
     let generation = after.meta().generation;
     let deed = |verb: &str, writer: Option<&FieldManager>, detail: String, generation| Deed {
-        about: About {
-            namespace: after.namespace().unwrap_or_default(),
-            name: after.name_any(),
-            uid: after.uid().unwrap_or_default(),
-        },
+        about: about(after),
         activity: Activity {
             time: clock.now(),
             actor: writer.map_or_else(|| "unknown".to_owned(), |writer| writer.name.clone()),
@@ -121,6 +152,14 @@ fn deeds(change: &Change, clock: &Clock) -> Vec<Deed> {
             Writer::Us => {}
             Writer::Another(writer) => deeds.push(deed("spec changed", Some(writer), detail, generation)),
             Writer::Unknown => deeds.push(deed("spec changed", None, detail, generation)),
+        }
+    }
+    let values = before_rollout.map(|before| changed_values(before, rollout)).unwrap_or_default();
+    if !values.is_empty() {
+        match Writer::of(before, after, |writers| writers.environment.as_ref()) {
+            Writer::Us => {}
+            Writer::Another(writer) => deeds.push(deed("environment changed", Some(writer), values, None)),
+            Writer::Unknown => deeds.push(deed("environment changed", None, values, None)),
         }
     }
     if let (Some(before_rollout), Writer::Another(writer)) =
@@ -178,6 +217,30 @@ fn changed_fields(before: &Rollout, after: &Rollout) -> String {
     all.dedup();
     all.retain(|key| before.get(key) != after.get(key));
     all.join(", ")
+}
+
+/// The names of values of the environment that are others than they were. What they are is nobody's business but the pods'.
+fn changed_values(before: &Rollout, after: &Rollout) -> String {
+    let of_side = |side: Side| {
+        let text = |rollout: &Rollout| rollout.metadata.annotations.as_ref()?.get(side.key()).cloned();
+        let (before, after) = (text(before), text(after));
+        if before == after {
+            return None;
+        }
+        let read = |text: Option<String>| -> Values {
+            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+        };
+        let (before, after) = (read(before), read(after));
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+        let names = changed.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let side = match side {
+            Side::Canary => "canary",
+            Side::Stable => "stable",
+        };
+        Some(if names.is_empty() { side.to_owned() } else { format!("{side}: {names}") })
+    };
+    [Side::Canary, Side::Stable].into_iter().filter_map(of_side).collect::<Vec<_>>().join("; ")
 }
 
 /// What a write to the status was meant to do, as operators do it (contract 4.7).
@@ -253,6 +316,31 @@ mod tests {
         let untracked =
             record(2, None, &json!({ "metadata": { "managedFields": null }, "spec": { "replicas": 5 } }));
         assert_eq!(told(before(), &untracked), ["spec changed |  | replicas | 3 | Some(2)"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_the_environment_are_told_by_name() {
+        let with = |manager: Option<&str>, text: Value| {
+            let managed = manager.map(|manager| {
+                json!({ "manager": manager, "operation": "Update", "time": "2026-01-01T00:00:02Z",
+                    "fieldsV1": { "f:metadata": { "f:annotations": { "f:rolloutd.dev/stable-environment": {} } } } })
+            });
+            let annotations = json!({ "rolloutd.dev/stable-environment": text });
+            let managed: Vec<Value> = managed.into_iter().collect();
+            record(1, None, &json!({ "metadata": { "annotations": annotations, "managedFields": managed } }))
+        };
+        let before = || Some(with(None, json!(r#"{"A":"1","B":"2","C":"3"}"#)));
+        let changed = json!(r#"{"A":"9","C":"3","D":"4"}"#);
+        assert_eq!(
+            told(before(), &with(Some("kubectl-annotate"), changed.clone())),
+            ["environment changed | kubectl-annotate (Update) | stable: A, B, D | 3 | None"]
+        );
+        assert_eq!(told(before(), &with(None, changed)), Vec::<String>::new(), "ours is told by the API");
+        let taken_away = with(Some("kubectl-annotate"), Value::Null);
+        assert_eq!(
+            told(before(), &taken_away),
+            ["environment changed | kubectl-annotate (Update) | stable: A, B, C | 3 | None"]
+        );
     }
 
     #[tokio::test(start_paused = true)]

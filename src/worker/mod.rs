@@ -1,10 +1,12 @@
 //! The workers: one planner for each rollout, and tasks of their own that carry the parts of its plan out.
 //!
 //! The [`planner`] observes, plans and hands each worker the newest part; [`rollout`] writes the rollout and its status,
-//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`recorder`] records events, [`activity`] what others did. All of them run only while this process leads. Depends on
+//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods,
+//! [`label`] writes their labels and annotations, [`recorder`] records events, [`activity`] what others did. All of them run only while this process leads. Depends on
 //! L0 to L3; knows neither the API nor who else runs.
 
 mod activity;
+mod label;
 mod planner;
 mod queue;
 mod recorder;
@@ -47,6 +49,8 @@ pub struct Workers {
     pub set_limit: usize,
     /// How many rollouts' Services are written to at the same time (`--service-threads`).
     pub service_limit: usize,
+    /// How many rollouts' pods are labelled at the same time (`--ephemeral-metadata-threads`).
+    pub label_limit: usize,
 }
 
 impl Workers {
@@ -71,10 +75,11 @@ impl Workers {
             stop.clone(),
         );
         let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
+        let labels = label::run(planner.shared(), writer.clone(), self.label_limit, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
         let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(biased; planning, rollouts, sets, services, restarts, others, recording.run(stop));
+        tokio::join!(biased; planning, rollouts, sets, services, restarts, labels, others, recording.run(stop));
     }
 }

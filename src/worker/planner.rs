@@ -3,6 +3,8 @@
 //! Planning is quick and never waits, so that one task plans for all rollouts in turn; a rollout is planned again whenever
 //! something below it changes, when its plan says so, and when a write of its was refused.
 
+mod afresh;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::Workers;
+use super::label::Progress;
 use super::queue::Latest;
 use super::recorder::{About, Recorder};
 use super::replica_set::SetsJob;
@@ -23,9 +26,10 @@ use super::rollout::RolloutJob;
 use super::traffic::ServicesJob;
 use crate::clock::Clock;
 use crate::plan::{
-    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, Question, Urgency,
-    event, restart,
+    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
+    Question, Urgency, event, restart,
 };
+use crate::store::activity::Activities;
 use crate::store::{Changed, DryRun, Key, ObjectId, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
 
@@ -37,12 +41,14 @@ pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    pub(super) activities: Activities,
     /// Rollouts that are to be planned.
     wakes: Latest<()>,
     pub(super) rollouts: Latest<RolloutJob>,
     pub(super) sets: Latest<SetsJob>,
     pub(super) services: Latest<ServicesJob>,
     pub(super) evictions: Latest<Evictions>,
+    pub(super) labels: Latest<Vec<PodAction>>,
 }
 
 impl Shared {
@@ -96,6 +102,8 @@ pub(super) struct Planner {
     errands: TaskTracker,
     asking: Arc<Mutex<HashSet<Key>>>,
     known: HashMap<Key, Known>,
+    /// Rollouts whose pods lack labels or annotations.
+    labelling: Progress,
 }
 
 /// What a rollout that is gone leaves to be done.
@@ -119,11 +127,13 @@ impl Planner {
             store: Arc::clone(&workers.store),
             clock: workers.clock.clone(),
             metrics: workers.metrics.clone(),
+            activities: workers.activities.clone(),
             wakes: Latest::default(),
             rollouts: Latest::default(),
             sets: Latest::default(),
             services: Latest::default(),
             evictions: Latest::default(),
+            labels: Latest::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -132,6 +142,7 @@ impl Planner {
             errands: TaskTracker::new(),
             asking: Arc::default(),
             known: HashMap::new(),
+            labelling: Progress::default(),
         }
     }
 
@@ -201,9 +212,9 @@ impl Planner {
                     self.shared.wake(&key);
                 }
             }
-            // Plans are made from sets; their pods show in the sets' status, except while they are restarted.
+            // Plans are made from sets; their pods show in the sets' status, except while they are restarted or labelled.
             Changed::BelowSet { uid, .. } => {
-                if let Some(key) = self.restarting(uid) {
+                if let Some(key) = self.looking_at_pods(uid) {
                     self.shared.wake(&key);
                 }
             }
@@ -226,13 +237,14 @@ impl Planner {
         }
     }
 
-    /// The rollout of a ReplicaSet, while its pods are being restarted.
-    fn restarting(&self, set: &str) -> Option<Key> {
+    /// The rollout of a ReplicaSet, while its pods are being restarted, or lack labels or annotations.
+    fn looking_at_pods(&self, set: &str) -> Option<Key> {
         let store = &self.shared.store;
         let set = store.sets.get(&store.sets.key_of(set)?)?;
         let key = store.rollouts.key_of(set.set.controller()?)?;
         let rollout = store.rollouts.get(&key)?;
-        rollout.decoded.as_ref().is_ok_and(|rollout| restart::is_asked_for(rollout)).then_some(key)
+        let restarts = rollout.decoded.as_ref().is_ok_and(|rollout| restart::is_asked_for(rollout));
+        (restarts || self.labelling.is_open(&key) || !store.is_labelled(&set.set)).then_some(key)
     }
 
     fn plan(&mut self, key: &Key) {
@@ -262,7 +274,8 @@ impl Planner {
 
     fn hand_out(&mut self, key: &Key, seen: &Observed, plan: Plan, now: Timestamp) {
         let about = About::rollout(seen);
-        self.notice(key, &about, &plan.notices);
+        let late = self.labelling.follow(&self.shared, key, plan.labelling.as_ref(), now);
+        self.notice(key, &about, &[plan.notices.as_slice(), late.as_slice()].concat());
         self.drop_setbacks(key, &plan);
         match &plan.question {
             Some(Question::DefaultedTemplate) => self.ask(key, seen),
@@ -280,6 +293,10 @@ impl Planner {
         let job =
             SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
         self.hand_out_pods(key, job, plan.evictions);
+        match plan.pods.is_empty() {
+            true => self.shared.labels.take_back(key),
+            false => self.shared.labels.put(key, plan.pods, Instant::now()),
+        }
         self.hand_out_services(key, &about, plan.services, &plan.basis);
         match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
             true => self.shared.rollouts.take_back(key),
@@ -366,6 +383,8 @@ impl Planner {
         self.shared.rollouts.take_back(key);
         self.shared.services.take_back(key);
         self.shared.evictions.take_back(key);
+        self.shared.labels.take_back(key);
+        self.labelling.forget(&self.shared, key);
         if let Some(record) = self.shared.store.rollouts.get(key) {
             let Err(error) = &record.decoded else { return };
             let message =
@@ -488,37 +507,6 @@ impl Planner {
                 }
                 Err(error) => shared.unanswered(&of, Attempt::AskForDefaults, error),
             }
-        });
-    }
-
-    /// The caches had time enough to show our own writes: the objects are read afresh.
-    fn look_afresh(&self, key: &Key, mut objects: Vec<ObjectId>) {
-        let (memory, now) = (&self.shared.store.memory, self.shared.clock.now());
-        let next_try = |object: &ObjectId| memory.next_try(key, &Attempt::Read(object.into()), now);
-        if let Some(next) = objects.iter().filter_map(next_try).min() {
-            self.shared.wake_at(key, next);
-        }
-        objects.retain(|object| next_try(object).is_none());
-        if objects.is_empty() {
-            return;
-        }
-        for object in &objects {
-            self.shared.store.own.extend(object);
-        }
-        let (writer, shared, key) = (self.writer.clone(), self.shared(), key.clone());
-        self.errands.spawn(async move {
-            for object in objects {
-                tracing::warn!(rollout = %key, ?object, "the cache does not tell what became of this object: reading afresh");
-                let attempt = Attempt::Read((&object).into());
-                match writer.refresh(&object).await {
-                    Ok(()) => shared.store.memory.succeeded(&key, &attempt),
-                    Err(error) => {
-                        shared.store.own.expire(&object);
-                        shared.unanswered(&key, attempt, error);
-                    }
-                }
-            }
-            shared.wake(&key);
         });
     }
 }

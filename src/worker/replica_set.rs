@@ -109,6 +109,7 @@ impl Worker {
                 writer.patch_set(key, name, version, &write.patch).await?;
                 tracing::info!(set = %name, patch = %write.patch, "patched ReplicaSet");
                 self.recorder.record(about, write.events.clone());
+                super::activity::tell_of_ours(&self.shared, key, &write.events);
             }
             SetAction::Delete { name, version } => {
                 writer.delete_set(key, name, version).await?;

@@ -58,6 +58,16 @@ async fn values_of_the_wrong_type_or_size_are_named_with_their_place() {
         ),
         (json!({ "spec": { "restartAt": "yesterday" } }), "[0].spec.restartAt", "yesterday"),
         (
+            json!({ "metadata": { "annotations": { "rolloutd.dev/inherit-labels": "some" } } }),
+            "[0].metadata.annotations[rolloutd.dev/inherit-labels]",
+            "prefixes:",
+        ),
+        (
+            json!({ "metadata": { "labels": { "rollouts-pod-template-hash": "mine" } } }),
+            "[0].metadata.labels[rollouts-pod-template-hash]",
+            "selectors",
+        ),
+        (
             json!({ "spec": { "strategy": { "canary": { "steps": [7] } } } }),
             "[0].spec.strategy.canary.steps[0]",
             "7",

@@ -61,6 +61,7 @@ async fn cluster() -> Option<Cluster> {
         reconcile: Reconcile::AnalysisOnly,
         election: Election::Undisputed,
         threads: Threads::default(),
+        settings: Arc::default(),
     };
     let connect = One(kubernetes.client("api").await.expect("a client"));
     let control_plane = ControlPlane::start(&connect, &options);

@@ -1,4 +1,4 @@
-//! SetRolloutImage, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout, RestartRollout and ScaleRollout.
+//! SetRolloutImage, SetRolloutMetadata, PauseRollout, ResumeRollout, AbortRollout, RetryRollout, RollbackRollout, RestartRollout and ScaleRollout.
 
 use rolloutd::pb::v1;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::world::{World, malformed, manifest, name, updating};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     SetImage,
+    SetMetadata,
     Pause,
     Resume,
     Abort,
@@ -37,8 +38,9 @@ fn about_web() -> Standard {
 }
 
 impl Verb {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::SetImage,
+        Self::SetMetadata,
         Self::Pause,
         Self::Resume,
         Self::Abort,
@@ -73,6 +75,21 @@ impl Verb {
             Self::SetImage => {
                 let image = ContainerImage { container: "web".to_owned(), image: "web:2".to_owned() };
                 call!(set_rollout_image, SetRolloutImageRequest { images: vec![image] })
+            }
+            Self::SetMetadata => {
+                let one = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
+                let canary_metadata =
+                    v1::PodMetadata { labels: one("role", "canary"), annotations: one("note", "x") };
+                let environment =
+                    v1::set_rollout_metadata_request::Environment { values: one("LOG_LEVEL", "info") };
+                call!(
+                    set_rollout_metadata,
+                    SetRolloutMetadataRequest {
+                        canary_metadata: Some(canary_metadata),
+                        stable_environment: Some(environment),
+                        ..Default::default()
+                    }
+                )
             }
             Self::Pause => call!(pause_rollout, PauseRolloutRequest {}),
             Self::Resume => call!(resume_rollout, ResumeRolloutRequest {}),
@@ -123,6 +140,13 @@ impl Verb {
         match self {
             Self::SetImage => {
                 json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:2" }] } } } })
+            }
+            Self::SetMetadata => {
+                let metadata = json!({ "labels": { "role": "canary" }, "annotations": { "note": "x" } });
+                json!({
+                    "metadata": { "annotations": { "rolloutd.dev/stable-environment": "{\"LOG_LEVEL\":\"info\"}" } },
+                    "spec": { "strategy": { "canary": { "canaryMetadata": metadata } } },
+                })
             }
             Self::Pause => json!({ "spec": { "paused": true } }),
             Self::Resume => json!({ "spec": { "paused": false } }),
@@ -193,6 +217,10 @@ async fn every_verb_can_be_validated_only() {
             Verb::Retry => assert!(!shown.status.unwrap().aborted),
             Verb::Promote => assert!(shown.status.unwrap().pause_conditions.is_empty()),
             Verb::Restart => assert!(shown.spec.unwrap().restart_time.is_some()),
+            Verb::SetMetadata => {
+                let environment = shown.spec.unwrap().environment.unwrap();
+                assert_eq!(environment.stable.unwrap().values["LOG_LEVEL"], "info");
+            }
             Verb::SetImage | Verb::Rollback | Verb::Resume => {}
         }
     }

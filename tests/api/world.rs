@@ -129,6 +129,7 @@ fn options(clock: &Clock, metrics: &Metrics, wanted: &Wanted) -> Options {
         reconcile: wanted.reconcile,
         election: Election::Undisputed,
         threads: Threads::default(),
+        settings: Arc::default(),
     }
 }
 

@@ -14,6 +14,7 @@ mod tools;
 mod cluster;
 mod demo;
 mod durability;
+mod example;
 mod flags;
 mod grpcurl;
 mod killed;

@@ -214,3 +214,63 @@ async fn warnings_go_to_standard_error() {
     assert_eq!(ended.stderr, "warning: spec.template: argocd will revert this\n");
     assert_eq!(ended.ok(), "rollout.argoproj.io/web\n");
 }
+
+/// A server that has a rollout with metadata and environment, and takes others.
+async fn with_metadata() -> Server {
+    let server = Server::start().await;
+    let map = |entries: &[(&str, &str)]| {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let canary_metadata =
+        v1::PodMetadata { labels: map(&[("role", "canary"), ("tier", "a")]), ..Default::default() };
+    let canary = v1::CanaryStrategy { canary_metadata: Some(canary_metadata), ..Default::default() };
+    let environment = v1::PodEnvironment {
+        stable: Some(v1::EnvironmentValues { values: map(&[("LOG_LEVEL", "info"), ("OLD", "1")]) }),
+        ..Default::default()
+    };
+    let mut seen = rollout(State::Healthy);
+    seen.etag = "e7".to_owned();
+    seen.spec = Some(v1::RolloutSpec {
+        strategy: Some(v1::rollout_spec::Strategy::Canary(Box::new(canary))),
+        environment: Some(environment),
+        ..Default::default()
+    });
+    server.answer(v1::GetRolloutResponse { rollout: Some(seen.clone()) });
+    server.answer(v1::SetRolloutMetadataResponse { rollout: Some(seen), ..Default::default() });
+    server
+}
+
+#[tokio::test]
+async fn set_environment_keeps_what_it_does_not_name_and_guards_what_it_saw() {
+    let server = with_metadata().await;
+    let line = "set environment web --of active LOG_LEVEL=debug OLD- NEW_TOKEN=x --allow NEW_TOKEN";
+    assert_eq!(run(&server, line).await.ok(), "rollout.argoproj.io/web environment updated\n");
+    let request = server.request::<v1::SetRolloutMetadataRequest>();
+    let values = request.stable_environment.unwrap().values;
+    let values: Vec<_> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(values, ["LOG_LEVEL=debug", "NEW_TOKEN=x"]);
+    assert_eq!(
+        (request.canary_environment, request.canary_metadata, request.stable_metadata),
+        (None, None, None)
+    );
+    assert_eq!(
+        (request.etag.as_str(), request.allowed_names.as_slice()),
+        ("e7", &["NEW_TOKEN".to_owned()][..])
+    );
+}
+
+#[tokio::test]
+async fn set_metadata_keeps_what_it_does_not_name() {
+    let server = with_metadata().await;
+    let line = format!("set metadata web --of canary -l role=new -l tier- -a note=x {GUARDS}");
+    let stdout = run(&server, &line).await.ok();
+    assert_eq!(stdout, "rollout.argoproj.io/web metadata updated (server dry run)\n");
+    let request = server.request::<v1::SetRolloutMetadataRequest>();
+    let metadata = request.canary_metadata.unwrap();
+    assert_eq!(metadata.labels.into_iter().collect::<Vec<_>>(), [("role".to_owned(), "new".to_owned())]);
+    assert_eq!(metadata.annotations["note"], "x");
+    assert_eq!(
+        (request.etag.as_str(), request.request_id.as_str(), request.validate_only),
+        ("e1", REQUEST_ID, true)
+    );
+}

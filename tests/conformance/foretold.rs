@@ -273,6 +273,8 @@ impl Scene {
             defaulted: None,
             setbacks: Vec::new(),
             services,
+            labels_settled: true,
+            settings: Arc::default(),
             pruned: Arc::default(),
         };
         Some(Self { seen, pods })

@@ -23,6 +23,7 @@ mod foretold;
 mod frugality;
 mod gate;
 mod history;
+mod inherited;
 mod interference;
 mod older_definitions;
 mod race;

@@ -47,7 +47,7 @@ pub struct World {
     member: Option<Member>,
     embedded: Option<Embedded>,
     /// A real cluster of its own, where it has one.
-    _own: Option<(Arc<Kubernetes>, SimCluster)>,
+    own: Option<(Arc<Kubernetes>, SimCluster)>,
 }
 
 /// What only the embedded cluster has.
@@ -55,7 +55,7 @@ pub struct Embedded {
     pub api: ApiServer,
     /// What the control plane and the simulated controllers send passes through it.
     pub gate: Gate,
-    _simcluster: SimCluster,
+    simcluster: SimCluster,
 }
 
 struct Kube {
@@ -124,8 +124,10 @@ impl Member {
     }
 }
 
+/// The real API server that worlds share, and the pods on it.
+static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
+
 async fn real_cluster() -> Option<Arc<Kubernetes>> {
-    static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
     let prepare = || async {
         let kubernetes = kubernetes::shared().await?;
         let client = kubernetes.client("simcluster").await.expect("a client");
@@ -198,7 +200,7 @@ impl World {
         );
         let clients = Part::ALL.into_iter().map(|part| (part, gate.through(api.client(part.agent()))));
         let world = Self::new(client, Kube { clients: clients.collect() }, clock).await;
-        Self { embedded: Some(Embedded { api, gate, _simcluster: simcluster }), ..world }
+        Self { embedded: Some(Embedded { api, gate, simcluster }), ..world }
     }
 
     /// A world on a real API server of its own, with other definitions and without a control plane; `None` where there is none.
@@ -208,7 +210,7 @@ impl World {
         install_crds(&client, definitions).await;
         let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
         let world = Self::on(&kubernetes, None).await;
-        Some(Self { _own: Some((kubernetes, simcluster)), ..world })
+        Some(Self { own: Some((kubernetes, simcluster)), ..world })
     }
 
     async fn on(kubernetes: &Kubernetes, user: Option<&str>) -> Self {
@@ -235,7 +237,7 @@ impl World {
             clock,
             member: None,
             embedded: None,
-            _own: None,
+            own: None,
         }
     }
 
@@ -278,6 +280,7 @@ impl World {
             reconcile: Reconcile::All,
             election: Election::Undisputed,
             threads: Threads::default(),
+            settings: Arc::default(),
         }
     }
 
@@ -330,6 +333,14 @@ impl World {
     /// What only the embedded cluster has.
     pub fn cluster(&self) -> &Embedded {
         self.embedded.as_ref().expect("this world is an embedded one")
+    }
+
+    /// The pods of this world's cluster.
+    pub fn simcluster(&self) -> &SimCluster {
+        let embedded = self.embedded.as_ref().map(|embedded| &embedded.simcluster);
+        let own = || self.own.as_ref().map(|(_, simcluster)| simcluster);
+        let shared = || PREPARED.get()?.as_ref().map(|(_, simcluster)| simcluster);
+        embedded.or_else(own).or_else(shared).expect("every world has pods")
     }
 
     pub fn rollouts(&self) -> Api<Rollout> {

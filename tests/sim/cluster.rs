@@ -128,6 +128,7 @@ impl Cluster {
             reconcile: Reconcile::All,
             election,
             threads: Threads::default(),
+            settings: Arc::default(),
         };
         let wires = Wires { cluster: self, wire: wire.clone() };
         let process = Process::start(&wires, &options, String::new());

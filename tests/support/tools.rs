@@ -22,6 +22,11 @@ pub(crate) fn has_buf() -> bool {
     has("buf", &["--version"])
 }
 
+/// Whether Python is there.
+pub(crate) fn has_python() -> bool {
+    has("python3", &["--version"])
+}
+
 fn has(tool: &str, version: &[&str]) -> bool {
     let found = Command::new(tool).args(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {

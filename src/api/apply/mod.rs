@@ -256,6 +256,10 @@ impl Applying<'_> {
                 Ok((Outcome::Created, self.context.cluster.create(item.target(), object, mode).await?))
             }
             Step::Change(Proposal { change, live, .. }) => {
+                if *item.kind == ROLLOUT && mode == Mode::Commit {
+                    let key = Key::new(&*item.namespace, &*item.name);
+                    self.context.environment_changes.admit(&key, change)?;
+                }
                 let object = self.context.cluster.change(item.target(), change, mode).await?;
                 // The server may find that nothing changes: it completes what a manifest leaves out.
                 let is_same = owner::settled(&object) == owner::settled(live);

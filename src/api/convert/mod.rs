@@ -5,6 +5,7 @@
 //! generated messages; [`crate::api::rollouts`] goes on from here.
 
 mod analysis;
+mod annotated;
 mod fault;
 mod labels;
 pub(super) mod merge;
@@ -19,8 +20,9 @@ mod strategy;
 mod tests;
 mod value;
 
+pub(super) use annotated::{annotated_fields, values_text};
 pub(super) use fault::{Fault, Faults};
-pub(super) use rollout::{Record, manifest, user_annotations};
+pub(super) use rollout::{Record, decided_annotations, manifest};
 pub(super) use value::{json_to_struct, timestamp};
 
 use crate::validate::Path;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::annotated;
 use crate::validate::{Path, Segment};
 
 /// Where the stored object nests a field deeper than the messages do, or names it otherwise.
@@ -21,8 +22,8 @@ const RENAMED: [(&str, &str); 9] = [
 /// The path of a field in a message that holds the rollout as `rollout`.
 #[must_use]
 pub(in crate::api) fn in_messages(stored: &Path) -> String {
-    let mut shown = Path::root("rollout");
-    let mut rest = stored.segments();
+    let annotated = annotated::in_messages(stored.segments());
+    let (mut shown, mut rest) = annotated.unwrap_or_else(|| (Path::root("rollout"), stored.segments()));
     // Pod templates and plugin configuration are opaque: below, names are those of the stored object.
     let mut opaque = false;
     while let Some((first, after)) = rest.split_first() {

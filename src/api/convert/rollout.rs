@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::value::timestamp;
-use super::{Faults, Wire, status};
+use super::{Faults, Wire, annotated, status};
 use crate::api::etag;
 use crate::api::filter::Strategy;
 use crate::crd::{self, keys};
@@ -82,6 +82,9 @@ impl<'a> Record<'a> {
         {
             spec.template = None;
         }
+        if let Some(spec) = &mut spec {
+            annotated::show(metadata, spec);
+        }
         let status = match self {
             Self::Decoded(rollout) => status::status(rollout),
             Self::Malformed(metadata, why) => status::malformed(metadata, why),
@@ -112,19 +115,31 @@ pub(super) fn is_bookkeeping(key: &str) -> bool {
 
 /// The annotations that belong to the user.
 #[must_use]
-pub(in crate::api) fn user_annotations(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+fn user_annotations(metadata: &ObjectMeta) -> BTreeMap<String, String> {
     let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| !is_bookkeeping(key));
+    annotations.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The annotations by which users decide something: their own, and those that fields of the resource stand for.
+#[must_use]
+pub(in crate::api) fn decided_annotations(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+    let is_decided = |key: &str| !is_bookkeeping(key) || annotated::is_annotated(key);
+    let annotations = metadata.annotations.iter().flatten().filter(|(key, _)| is_decided(key));
     annotations.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The part of a manifest that a resource stands for: labels, annotations and spec.
 #[must_use]
-pub(in crate::api) fn manifest(rollout: v1::Rollout, faults: &mut Faults) -> Value {
+pub(in crate::api) fn manifest(mut rollout: v1::Rollout, faults: &mut Faults) -> Value {
     let at = Path::root("rollout");
     for key in rollout.annotations.keys().filter(|key| is_bookkeeping(key)) {
         faults.note(&at.field("annotations").key(key), "is kept by controllers and cannot be set");
     }
-    let spec = rollout.spec.map(|spec| spec.store(&at.field("spec"), faults));
+    let at_spec = at.field("spec");
+    if let Some(spec) = &mut rollout.spec {
+        rollout.annotations.extend(annotated::store(spec, &at_spec, faults));
+    }
+    let spec = rollout.spec.map(|spec| spec.store(&at_spec, faults));
     let mut metadata = json!({});
     for (field, map) in [("labels", rollout.labels), ("annotations", rollout.annotations)] {
         if !map.is_empty() {

@@ -43,6 +43,9 @@ impl Wire for v1::RolloutSpec {
             progress_deadline_abort: *progress_deadline_abort,
             restart_time: show(restart_at.as_ref()),
             analysis: show(analysis.as_ref()),
+            // Annotations hold them.
+            environment: None,
+            inheritance: None,
         }
     }
 
@@ -61,6 +64,8 @@ impl Wire for v1::RolloutSpec {
             progress_deadline_abort,
             restart_time,
             analysis,
+            environment: _,
+            inheritance: _,
         } = self;
         let strategy = strategy.map(|strategy| {
             let (mut canary, mut blue_green) = (None, None);

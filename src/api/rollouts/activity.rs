@@ -25,7 +25,7 @@ impl Rollouts {
         let record = self.context.store.rollouts.get(&key);
         let record = record.ok_or_else(|| Error::not_found(ROLLOUT.named(&key.namespace, &key.name)))?;
         let uid = kube::ResourceExt::uid(&*record).unwrap_or_default();
-        let about = About { namespace: key.namespace.clone(), name: key.name, uid };
+        let about = About { namespace: key.namespace.clone(), name: key.name, uid, ..About::default() };
         let target = Target { kind: &CONTROLLER_REVISION, namespace: &key.namespace, name: "" };
         let explain = |error: &kube::Error| explain(error, "list", target, "");
         let mut activities = within_deadline(self.context.activities.list(&about), explain).await?;

@@ -13,7 +13,7 @@ use super::super::status::Reason;
 use super::super::ticket::Ticket;
 use super::Rollouts;
 use crate::crd::Rollout;
-use crate::validate;
+use crate::validate::{self, Violation};
 
 /// The standard fields of a mutation that names its rollout.
 pub(super) struct Standard<'a> {
@@ -84,10 +84,29 @@ pub(super) fn check(object: &Value) -> Result<(), Error> {
     if violations.is_empty() {
         return Ok(());
     }
-    let fault = |violation: &validate::Violation| {
-        Fault::new(path::in_messages(&violation.path), violation.description())
-    };
+    let fault =
+        |violation: &Violation| Fault::new(path::in_messages(&violation.path), violation.description());
     Err(Error::invalid(violations.iter().map(fault).collect()))
+}
+
+/// Checks what an object says in its metadata, and which labels it gives, as far as it did not say so before.
+pub(super) fn check_metadata(before: Option<&Value>, after: &Value) -> Result<(), Error> {
+    let place = |violation: &Violation| path::in_messages(&violation.path);
+    let faults = new_metadata_faults(before, after, place);
+    if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
+}
+
+/// What is wrong with that, by the fields at the violations' places.
+pub(super) fn new_metadata_faults(
+    before: Option<&Value>,
+    after: &Value,
+    place: impl Fn(&Violation) -> String,
+) -> Vec<Fault> {
+    let violations = |object: &Value| Rollout::decode(object).map(|rollout| validate::metadata(&rollout));
+    let known = before.and_then(|before| violations(before).ok()).unwrap_or_default();
+    let found = violations(after).unwrap_or_default().into_iter();
+    let new = found.filter(|violation| !known.contains(violation));
+    new.map(|violation| Fault::new(place(&violation), violation.description())).collect()
 }
 
 /// The change that brings an object from one state to another; `None` when they are the same.

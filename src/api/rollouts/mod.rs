@@ -10,6 +10,7 @@ mod delete;
 mod feed;
 mod foresee;
 mod image;
+mod metadata;
 mod past;
 mod promote;
 mod read;

@@ -12,7 +12,6 @@ use crate::api::call::Call;
 use crate::api::error::Error;
 use crate::api::mutating::Mutating;
 use crate::api::name;
-use crate::api::not_yet::NotYet as _;
 use crate::api::rpc::Stay;
 use crate::pb::v1::rollout_service_server::RolloutService;
 use crate::pb::v1::{
@@ -209,7 +208,7 @@ impl RolloutService for Rollouts {
         &self,
         request: Request<SetRolloutMetadataRequest>,
     ) -> Answer<SetRolloutMetadataResponse> {
-        answer(request.get_ref().refuse())
+        mutation!(self, request, set_metadata)
     }
 
     async fn list_revisions(&self, request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {

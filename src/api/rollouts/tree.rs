@@ -77,6 +77,7 @@ pub(super) fn snapshot(context: &Context, key: &Key) -> Option<Snapshot> {
         desired_weight,
         actual_weight,
         services: services(&seen),
+        pod_labelling: plan.labelling.as_ref().map(pod_labelling),
     };
     Some(Snapshot { tree, wake_at: plan.wake_at })
 }
@@ -210,6 +211,16 @@ pub(super) fn services(seen: &Observed) -> Vec<v1::ServiceSummary> {
     services.into_iter().flatten().collect()
 }
 
+fn pod_labelling(labelling: &plan::Labelling) -> v1::PodLabelling {
+    let label = labelling.status_label.as_ref();
+    v1::PodLabelling {
+        pods: labelling.pods,
+        labelled_pods: labelling.pods - labelling.lacking,
+        status_label: label.map(|label| label.key.clone()).unwrap_or_default(),
+        status_label_is_own: label.is_some_and(|label| label.is_anothers),
+    }
+}
+
 fn blockers(context: &Context, key: &Key, seen: &Observed, plan: &Plan) -> Vec<v1::Blocker> {
     let mut blockers: Vec<v1::Blocker> = plan.blockers.iter().map(|blocker| show(key, blocker)).collect();
     let is_left_alone = plan.blockers.iter().any(|blocker| blocker.reason == BlockerReason::UnsupportedField);
@@ -251,6 +262,8 @@ pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::PodFailing => Reason::PodFailing,
         BlockerReason::ServiceMissing => Reason::ServiceMissing,
         BlockerReason::PermissionMissing => Reason::PermissionMissing,
+        BlockerReason::Relabelling => Reason::Relabelling,
+        BlockerReason::EnvironmentTakenBack => Reason::EnvironmentTakenBack,
     };
     v1::Blocker {
         reason: reason.into(),

@@ -1,12 +1,11 @@
-//! Requests a second, by caller: a token bucket for each address.
+//! How often something may happen, by who or what it is: a token bucket for each.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-use super::Peer;
 
 /// How many callers are told apart. Beyond, those that are idle are forgotten, and if none is, newcomers share one bucket:
 /// memory stays bounded whoever calls.
@@ -14,10 +13,10 @@ const CALLERS: usize = 10_000;
 
 /// The buckets. A rate that is not positive limits nothing.
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub(in crate::api) struct Buckets<K> {
     per_second: f64,
     burst: f64,
-    callers: Mutex<HashMap<Option<Peer>, Bucket>>,
+    callers: Mutex<HashMap<Option<K>, Bucket>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +25,14 @@ struct Bucket {
     counted: Instant,
 }
 
-impl Buckets {
+impl<K: Eq + Hash> Buckets<K> {
     /// Buckets that hold `burst` requests and fill at `per_second`.
-    pub(super) fn new(per_second: f64, burst: u32) -> Self {
+    pub(in crate::api) fn new(per_second: f64, burst: u32) -> Self {
         Self { per_second, burst: f64::from(burst.max(1)), callers: Mutex::default() }
     }
 
     /// Takes one request of a caller, or says how long it must wait.
-    pub(super) fn take(&self, caller: Option<Peer>) -> Result<(), Duration> {
+    pub(in crate::api) fn take(&self, caller: Option<K>) -> Result<(), Duration> {
         if !self.per_second.is_finite() || self.per_second <= 0.0 {
             return Ok(());
         }
@@ -56,13 +55,14 @@ impl Buckets {
         (bucket.tokens + (now - bucket.counted).as_secs_f64() * self.per_second).min(self.burst)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<Peer>, Bucket>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<K>, Bucket>> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Peer;
     use super::*;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_is_not_positive_limits_nothing() {
-        let buckets = Buckets::new(0.0, 1);
+        let buckets = Buckets::<Peer>::new(0.0, 1);
         assert!((0..1000).all(|_| buckets.take(None).is_ok()));
     }
 }

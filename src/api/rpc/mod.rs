@@ -31,7 +31,7 @@ use super::error::{Error, RETRY_SOON};
 use super::status::Reason;
 use crate::telemetry::Metrics;
 use body::{Counted, Ended};
-use bucket::Buckets;
+pub(super) use bucket::Buckets;
 use method::{Method, Methods, Shape};
 pub(super) use stay::Stay;
 use stay::TooLong;
@@ -52,7 +52,7 @@ struct Shared {
     limits: Limits,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    buckets: Buckets,
+    buckets: Buckets<Peer>,
 }
 
 impl Gate {

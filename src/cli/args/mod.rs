@@ -6,6 +6,7 @@
 mod change;
 mod guard;
 mod manifest;
+mod metadata;
 mod plan;
 mod print;
 mod read;
@@ -21,6 +22,7 @@ pub(super) use change::{
 };
 pub(super) use guard::{Dry, Guards};
 pub(super) use manifest::{ApplyArgs, CreateArgs, DiffArgs, LintArgs};
+pub(super) use metadata::{Entry, EnvironmentArgs, MetadataArgs, Side};
 pub(super) use plan::{Assumed, PlanArgs};
 pub(super) use print::{Data, Format, NameOnly, Print, Rows};
 pub(super) use read::{
@@ -141,6 +143,11 @@ For all, write that line into what the shell reads when it starts, such as ~/.ba
 pub(super) enum SetVerb {
     /// Set images of containers, which starts an update
     Image(ImageArgs),
+    /// Set labels and annotations of a version's pods while they run
+    Metadata(MetadataArgs),
+    /// Set environment of a version's pods, which they follow while they run; never for secrets
+    #[command(visible_alias = "env")]
+    Environment(EnvironmentArgs),
 }
 
 /// `90s`, `10m`, `1h30m`.
@@ -204,6 +211,11 @@ mod tests {
             "scale web --replicas -1",
             "set image web",
             "set image web nginx",
+            "set metadata web --of canary",
+            "set metadata web -l a=b",
+            "set metadata web --of all -l a=b",
+            "set environment web --of canary",
+            "set environment web --of canary A",
             "promote web --full --to-step 2",
             "promote web --to-step -1",
             "undo web --to-revision 0",

@@ -34,6 +34,9 @@ pub(super) fn lines(tree: &v1::RolloutTree, now: Timestamp, detail: Detail) -> V
     header.all("Images", images(tree));
     header.add("Pods", &pods(rollout, &status));
     header.all("Services", services(tree));
+    if let Some(labelling) = &tree.pod_labelling {
+        header.add("Labels", &labels(labelling));
+    }
     if detail == Detail::Wide {
         wide(&mut header, tree, rollout, &status, now);
     }
@@ -171,6 +174,17 @@ fn services(tree: &v1::RolloutTree) -> Vec<String> {
     tree.services.iter().map(line).collect()
 }
 
+/// What pods are given, and how many have it.
+fn labels(labelling: &v1::PodLabelling) -> String {
+    let v1::PodLabelling { pods, labelled_pods, status_label, status_label_is_own } = labelling;
+    let count = format!("{labelled_pods}/{pods} pods labelled");
+    match (status_label.as_str(), status_label_is_own) {
+        ("", _) => count,
+        (key, false) => format!("{key}, {count}"),
+        (key, true) => format!("{key} is the rollout's own, {count}"),
+    }
+}
+
 /// What is waited for, since when, what happens next, and when.
 fn waits_for(blocker: &v1::Blocker, now: Timestamp) -> String {
     let mut text = what(blocker);
@@ -214,6 +228,16 @@ mod tests {
             (weight(&tree(20, 20)), weight(&tree(10, 20))),
             ("20%".into(), "10%, going to 20%".into())
         );
+    }
+
+    #[test]
+    fn pods_that_are_labelled_are_counted() {
+        let labelling = v1::PodLabelling { pods: 300, labelled_pods: 120, ..v1::PodLabelling::default() };
+        assert_eq!(labels(&labelling), "120/300 pods labelled");
+        let labelling = v1::PodLabelling { status_label: "argo-rollouts-status".to_owned(), ..labelling };
+        assert_eq!(labels(&labelling), "argo-rollouts-status, 120/300 pods labelled");
+        let labelling = v1::PodLabelling { status_label_is_own: true, ..labelling };
+        assert_eq!(labels(&labelling), "argo-rollouts-status is the rollout's own, 120/300 pods labelled");
     }
 
     #[test]

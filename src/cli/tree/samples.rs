@@ -60,6 +60,7 @@ pub(in crate::cli) fn paused() -> v1::RolloutTree {
     };
     let stable = ["a", "b", "c", "d"].map(|letter| pod(&format!("web-v1-{letter}"), 200_000)).to_vec();
     v1::RolloutTree {
+        pod_labelling: None,
         rollout: Some(v1::Rollout {
             name: "namespaces/shop/rollouts/web".to_owned(),
             etag: "e7a1".to_owned(),

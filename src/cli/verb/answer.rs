@@ -125,7 +125,7 @@ macro_rules! answers {
 
 answers! {
     SetRolloutImageResponse ScaleRolloutResponse PromoteRolloutResponse PauseRolloutResponse ResumeRolloutResponse
-    AbortRolloutResponse RetryRolloutResponse RollbackRolloutResponse RestartRolloutResponse
+    AbortRolloutResponse RetryRolloutResponse RollbackRolloutResponse RestartRolloutResponse SetRolloutMetadataResponse
 }
 
 /// How a rollout settled that was waited for; an error when it did not, or not well.

@@ -11,6 +11,7 @@ mod diff;
 mod explain;
 mod history;
 mod lint;
+mod metadata;
 mod page;
 mod plan;
 mod read;
@@ -112,6 +113,10 @@ pub(super) async fn run(session: &Session, out: &Out, verb: Verb) -> Result<Exit
         Verb::History(arguments) => history::history(session, out, &arguments).await,
         Verb::Activity(arguments) => history::activity(session, out, &arguments).await,
         Verb::Set(SetVerb::Image(arguments)) => change::set_image(session, out, arguments).await,
+        Verb::Set(SetVerb::Metadata(arguments)) => metadata::set_metadata(session, out, &arguments).await,
+        Verb::Set(SetVerb::Environment(arguments)) => {
+            metadata::set_environment(session, out, &arguments).await
+        }
         Verb::Scale(arguments) => change::scale(session, out, &arguments).await,
         Verb::Promote(arguments) => steer::promote(session, out, &arguments).await,
         Verb::Pause(arguments) => steer::pause(session, out, &arguments).await,

@@ -250,6 +250,8 @@ fn observed(limits: Limits) -> Observed {
         services: Vec::new(),
         absent_services: BTreeSet::new(),
         pods: Vec::new(),
+        labels_settled: true,
+        settings: Arc::default(),
         pruned: Arc::default(),
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{Outcome, World};
-use crate::crd::RolloutPhase;
+use crate::crd::{RolloutPhase, keys};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -24,6 +24,10 @@ enum Operation {
     Weight(i32),
     /// Another strategy.
     Strategy(Value),
+    /// The first of the strategy's metadata: a label of this value, or none.
+    Metadata(Option<u8>),
+    /// Whether pods carry the status label.
+    StatusLabel(bool),
     /// Plans and writes so many times, with pods that move every so often.
     Run(usize),
     Wait(i64),
@@ -44,6 +48,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         any::<usize>().prop_map(Operation::Unlabel),
         prop_oneof![Just(101), 0..=100_i32].prop_map(Operation::Weight),
         strategy().prop_map(Operation::Strategy),
+        proptest::option::of(0..3_u8).prop_map(Operation::Metadata),
+        any::<bool>().prop_map(Operation::StatusLabel),
         (1..6_usize).prop_map(Operation::Run),
         (1..30_i64).prop_map(Operation::Wait),
     ]
@@ -101,6 +107,22 @@ fn perform(world: &mut World, operation: &Operation) {
             }
         }
         Operation::Strategy(strategy) => world.edit(|spec| spec["strategy"] = strategy.clone()),
+        Operation::Metadata(value) => world.edit(|spec| {
+            let value = value.map(|value| json!({ "labels": { "role": format!("r{value}") } }));
+            for (strategy, fields) in [
+                ("canary", ["canaryMetadata", "stableMetadata"]),
+                ("blueGreen", ["activeMetadata", "previewMetadata"]),
+            ] {
+                let strategy = &mut spec["strategy"][strategy];
+                if strategy.is_object() {
+                    strategy[fields[0]] = json!(value);
+                }
+            }
+            spec["strategy"].as_object_mut().unwrap().retain(|_, strategy| !strategy.is_null());
+        }),
+        Operation::StatusLabel(wanted) => {
+            world.object["metadata"]["annotations"][keys::STATUS_LABELS] = json!(wanted.to_string());
+        }
         Operation::Run(plans) => {
             for round in 0..*plans {
                 let plan = world.plan();
@@ -156,6 +178,8 @@ proptest! {
         prop_assert!(plan.sets.is_empty() && plan.services.is_empty(), "{plan:?}");
         prop_assert!(plan.rollout.object.is_none() && plan.rollout.status.is_none(), "{plan:?}");
         prop_assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
+        prop_assert!(plan.pods.is_empty() && plan.labelling.is_none_or(|labelling| labelling.is_settled));
+        world.check_labels();
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::live_pods::LivePods;
 use crate::crd::{Rollout, RolloutStatus, Strategy, keys};
 use crate::plan::{
-    self, Attempt, Ended, Observed, Plan, Pod, ReplicaSet, Service, ServiceAction, SetAction, Setback, canary,
+    self, Attempt, Ended, Observed, Plan, Pod, ReplicaSet, Service, ServiceAction, SetAction, Setback,
+    Settings, canary,
 };
 
 /// How pods of an image turn out.
@@ -41,6 +43,9 @@ pub(super) struct World {
     pub(super) services: BTreeMap<String, Service>,
     /// Pods that somebody looked at.
     pub(super) pods: Vec<Pod>,
+    /// Pods one by one, as far as their labels matter.
+    pub(super) live: LivePods,
+    pub(super) settings: Arc<Settings>,
     pub(super) now: Timestamp,
     /// Outcomes of images other than ready.
     pub(super) outcomes: BTreeMap<String, Outcome>,
@@ -93,6 +98,8 @@ impl World {
             orphans: Vec::new(),
             services: SERVICES.map(|name| (name.to_owned(), service(name))).into(),
             pods: Vec::new(),
+            live: LivePods::default(),
+            settings: Arc::default(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
             events: Vec::new(),
@@ -104,6 +111,7 @@ impl World {
 
     pub(super) fn observed(&self) -> Observed {
         let rollout: Rollout = serde_json::from_value(self.object.clone()).unwrap();
+        let labels_settled = self.live.have_what_they_should(self.sets.values());
         Observed {
             rollout: Arc::new(rollout),
             sets: self.sets.values().cloned().map(Arc::new).collect(),
@@ -112,7 +120,9 @@ impl World {
             setbacks: self.setbacks.clone(),
             services: self.services.values().cloned().map(Arc::new).collect(),
             absent_services: SERVICES.map(str::to_owned).into(),
-            pods: self.pods.clone(),
+            pods: if labels_settled { self.pods.clone() } else { self.live.all() },
+            labels_settled,
+            settings: Arc::clone(&self.settings),
             pruned: Arc::default(),
         }
     }
@@ -137,6 +147,13 @@ impl World {
         change(&mut self.object["spec"]);
         self.object["metadata"]["generation"] =
             json!(self.object["metadata"]["generation"].as_i64().unwrap() + 1);
+        self.touch();
+    }
+
+    /// Changes labels or annotations, as a user does: null takes one away.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
+    pub(super) fn edit_metadata(&mut self, patch: Value) {
+        json_patch::merge(&mut self.object["metadata"], &patch);
         self.touch();
     }
 
@@ -169,6 +186,11 @@ impl World {
             self.check_active(action);
             self.apply_to_set(action);
             self.check(&before, action);
+            wrote = true;
+        }
+        for action in &plan.pods {
+            self.live.write(action);
+            self.writes.push("patch pod".to_owned());
             wrote = true;
         }
         for action in &plan.services {
@@ -303,7 +325,10 @@ impl World {
                 }
                 let labels = write.patch.pointer("/metadata/labels").and_then(Value::as_object);
                 for (key, value) in labels.into_iter().flatten() {
-                    set.labels.insert(key.clone(), value.as_str().unwrap().to_owned());
+                    match value.as_str() {
+                        Some(value) => set.labels.insert(key.clone(), value.to_owned()),
+                        None => set.labels.remove(key),
+                    };
                 }
                 if let Some(replicas) = write.patch.pointer("/spec/replicas").and_then(Value::as_i64) {
                     set.replicas = i32::try_from(replicas).unwrap();
@@ -345,6 +370,7 @@ impl World {
             set.status.available = available;
             set.status.observed_generation = set.generation;
             moved |= before != set.status;
+            self.live.follow(set);
         }
         if moved {
             self.version += 1;

@@ -1,6 +1,7 @@
 //! Activities as ControllerRevisions: names, labels, owners, and back.
 //!
-//! No label of a workload is on them, so that no cache and no `kubectl rollout history` takes them for a revision of one.
+//! They have an owner from the start and bear no selector's label of ours, so that no cache, no `kubectl rollout history` and no workload
+//! that selects by labels which they inherit takes them for a revision of its own.
 
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject};
@@ -53,13 +54,15 @@ fn prefix(rollout: &str) -> String {
 
 /// The object of an activity.
 pub(super) fn object(about: &About, activity: &Activity, name: &str) -> Value {
+    let mut labels = about.labels.clone();
+    labels.insert(keys::ACTIVITY_OF.to_owned(), about.uid.clone());
     json!({
         "apiVersion": "apps/v1",
         "kind": KIND,
         "metadata": {
             "name": name,
             "namespace": about.namespace,
-            "labels": { (keys::ACTIVITY_OF): about.uid },
+            "labels": labels,
             // Who owns it is not held up by it: blockOwnerDeletion would need a right of its own.
             "ownerReferences": [{
                 "apiVersion": crd::API_VERSION, "kind": crd::KIND, "name": about.name, "uid": about.uid, "controller": true,

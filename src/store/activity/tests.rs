@@ -80,7 +80,8 @@ fn started(answers: Vec<u16>) -> (Arc<Server>, Activities, Metrics) {
 }
 
 fn about() -> About {
-    About { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "1-2-3".to_owned() }
+    let labels = [("team".to_owned(), "shop".to_owned())].into();
+    About { namespace: "shop".to_owned(), name: "web".to_owned(), uid: "1-2-3".to_owned(), labels }
 }
 
 fn activity(second: i64, verb: &str) -> Activity {
@@ -115,7 +116,7 @@ async fn what_was_done_is_read_newest_first() {
     }
     assert_eq!(verbs(&activities).await, ["c", "b", "a"]);
     let object = server.objects.lock().unwrap()[0].clone();
-    assert_eq!(object["metadata"]["labels"], json!({ "rolloutd.dev/activity-of": "1-2-3" }));
+    assert_eq!(object["metadata"]["labels"], json!({ "rolloutd.dev/activity-of": "1-2-3", "team": "shop" }));
     assert_eq!(
         object["metadata"]["ownerReferences"],
         json!([{ "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": "1-2-3", "controller": true }])

@@ -1,0 +1,213 @@
+//! What is put into the pods of a ReplicaSet besides what its template has of its own: the strategy's ephemeral metadata (contract A2,
+//! A3, 4.1) and the status label.
+//!
+//! None of it is in the rollout's template or in its hash. It is in the template of the set, so that pods are born with it, and the set
+//! records it (`record`), so that it is taken out again, and left out where templates are compared. What a template has itself under
+//! such a key is kept there and comes back. Live pods follow their set (`pods`). Who puts something in is said in `source`.
+
+mod metadata;
+mod pods;
+mod record;
+mod source;
+
+use serde_json::{Map, Value, json};
+
+pub use metadata::Metadata;
+pub use pods::Wanted;
+
+use super::action::PodAction;
+use super::blocker::{Blocker, BlockerReason, Object};
+use super::event::{self, Event};
+use super::observed::{Observed, ReplicaSet};
+use super::revision::Revisions;
+use crate::crd::LabelSelector;
+use crate::pod_template::{remove_annotations, remove_labels};
+use metadata::MetadataPatch;
+use record::Record;
+use source::{Role, Target};
+
+/// How far the live pods of a rollout have what they should, where anything is put into them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelling {
+    /// Pods that live, by the status of their sets.
+    pub pods: i32,
+    /// Those of them that have not yet what their version's status asks for.
+    pub lacking: i32,
+    /// Whether all have, and no set is left that remembers what was withdrawn.
+    pub is_settled: bool,
+    /// The status label, where pods carry one.
+    pub status_label: Option<StatusLabel>,
+}
+
+/// The status label of a rollout's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusLabel {
+    /// Its key.
+    pub key: String,
+    /// Whether the pod template or the strategy has a label of this key itself, which stands.
+    pub is_anothers: bool,
+}
+
+/// What is to be written to a ReplicaSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct SetChange {
+    /// Annotations; null takes one away.
+    pub(super) annotations: Vec<(&'static str, Value)>,
+    /// A JSON merge patch of its pod template.
+    pub(super) template: Option<Value>,
+}
+
+/// What a set lacks, or has too much.
+pub(super) fn change(seen: &Observed, revisions: &Revisions<'_>, set: &ReplicaSet) -> SetChange {
+    let before = Record::of(set);
+    let own = before.own(&set.template);
+    let role = Role::of(seen, revisions, set.hash());
+    let injected = source::wanted(seen, Target { role, own: &own, selector: &set.selector });
+    if injected.is_empty() && before.is_empty() {
+        return SetChange::default();
+    }
+    let template = Metadata::of_template(&set.template);
+    let mut patch = MetadataPatch::default();
+    for (kind, key) in before.injected.keys().chain(injected.keys()) {
+        let value = injected.get(kind, key).or_else(|| own.get(kind, key));
+        if template.get(kind, key) != value {
+            patch.set(kind, key, value);
+        }
+    }
+    let after = Record {
+        overridden: overridden(&own, &injected),
+        withdrawn: withdrawn(seen, set, &before, &injected),
+        injected,
+    };
+    let annotations = before.changed_to(&after).into_iter();
+    SetChange {
+        annotations: annotations.map(|(key, value)| (key, json!(value))).collect(),
+        template: patch.finish(),
+    }
+}
+
+/// What a template has itself under the keys of what is put in.
+fn overridden(own: &Metadata, injected: &Metadata) -> Metadata {
+    let mut overridden = own.clone();
+    overridden.retain(|kind, key| injected.has(kind, key));
+    overridden
+}
+
+/// What pods of a set may have and must lose: what was put in and is not any more, until all pods are seen without it.
+fn withdrawn(seen: &Observed, set: &ReplicaSet, before: &Record, injected: &Metadata) -> Metadata {
+    let has_pods = set.replicas > 0 || set.status.replicas > 0 || !set.is_observed();
+    let mut withdrawn = if seen.labels_settled { Metadata::default() } else { before.withdrawn.clone() };
+    if has_pods {
+        withdrawn.extend(&before.injected);
+    }
+    withdrawn.retain(|kind, key| has_pods && !injected.has(kind, key));
+    for map in [&mut withdrawn.labels, &mut withdrawn.annotations] {
+        map.values_mut().for_each(String::clear);
+    }
+    withdrawn
+}
+
+/// Puts what belongs there into the manifest of the new set.
+pub(super) fn put_in(seen: &Observed, revisions: &Revisions<'_>, manifest: &mut Value) {
+    let own = Record::default().own(&manifest["spec"]["template"]);
+    let none = LabelSelector::default();
+    let target = Target {
+        role: Role::of(seen, revisions, &revisions.hash),
+        own: &own,
+        selector: seen.rollout.spec.selector.as_ref().unwrap_or(&none),
+    };
+    let injected = source::wanted(seen, target);
+    for (kind, key) in injected.keys() {
+        manifest["spec"]["template"]["metadata"][kind.field()][key] = json!(injected.get(kind, key));
+    }
+    let record = Record { overridden: overridden(&own, &injected), injected, ..Record::default() };
+    for (key, value) in Record::default().changed_to(&record) {
+        manifest["metadata"]["annotations"][key] = json!(value);
+    }
+}
+
+/// Takes out of a set's template what the set records as put in, and gives it back what was there before.
+pub(super) fn take_out(template: &mut Value, set: &ReplicaSet) {
+    let record = Record::of(set);
+    remove_labels(template, record.injected.labels.keys());
+    remove_annotations(template, record.injected.annotations.keys());
+    for (kind, key) in record.overridden.keys() {
+        let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { continue };
+        let entries = metadata.entry(kind.field()).or_insert_with(|| Value::Object(Map::new()));
+        entries[key] = json!(record.overridden.get(kind, key));
+    }
+}
+
+/// Takes out of a template what somebody copied into it with a set's template: going back to a version by its set.
+pub(super) fn take_out_copied(template: &mut Value, set: &ReplicaSet) {
+    let record = Record::of(set);
+    let (given, of_set) = (Metadata::of_template(template), Metadata::of_template(&set.template));
+    let mut copied = record.injected;
+    copied.retain(|kind, key| {
+        !record.overridden.has(kind, key) && given.get(kind, key) == of_set.get(kind, key)
+    });
+    remove_labels(template, copied.labels.keys());
+    remove_annotations(template, copied.annotations.keys());
+}
+
+/// How far the pods have what they should; `None` where nothing is put into them.
+pub(super) fn labelling(seen: &Observed, revisions: &Revisions<'_>) -> Option<Labelling> {
+    let status_label = source::has_status_label(seen).then(|| StatusLabel {
+        key: seen.settings.status_labels.key.clone(),
+        is_anothers: source::is_anothers(seen, &own_of_newest(seen, revisions)),
+    });
+    let is_unchanged = |set: &ReplicaSet| change(seen, revisions, set) == SetChange::default();
+    let is_settled = seen.labels_settled && revisions.all().all(is_unchanged);
+    let is_used =
+        status_label.is_some() || !is_settled || revisions.all().any(|set| !Record::of(set).is_empty());
+    let mut labelling = Labelling { pods: 0, lacking: 0, is_settled, status_label };
+    for set in revisions.all() {
+        let replicas = set.status.replicas.max(0);
+        let lacking = match change(seen, revisions, set).template {
+            Some(_) => replicas,
+            None => i32::try_from(pods::lacking(seen, set).count()).unwrap_or(i32::MAX),
+        };
+        labelling.pods = labelling.pods.saturating_add(replicas);
+        labelling.lacking = labelling.lacking.saturating_add(lacking);
+    }
+    // Pods and the status that counts them are seen one after the other.
+    labelling.pods = labelling.pods.max(labelling.lacking);
+    is_used.then_some(labelling)
+}
+
+/// What the newest version's template has itself.
+fn own_of_newest(seen: &Observed, revisions: &Revisions<'_>) -> Metadata {
+    match revisions.new_set() {
+        Some(set) => Record::of(set).own(&set.template),
+        None => seen.rollout.spec.template.as_ref().map(Metadata::of_template).unwrap_or_default(),
+    }
+}
+
+/// The next pods to change.
+pub(super) fn pod_actions(seen: &Observed, revisions: &Revisions<'_>) -> Vec<PodAction> {
+    pods::actions(seen, revisions)
+}
+
+/// What there is to be said about it.
+pub(super) fn notices(labelling: Option<&Labelling>) -> Vec<Event> {
+    let label = labelling.and_then(|labelling| labelling.status_label.as_ref());
+    let is_anothers = label.filter(|label| label.is_anothers);
+    is_anothers.map(|label| event::status_label_is_anothers(&label.key)).into_iter().collect()
+}
+
+/// Why it is not done yet.
+pub(super) fn blocker(labelling: &Labelling) -> Option<Blocker> {
+    let Labelling { pods, lacking, .. } = labelling;
+    let labelled = pods - lacking;
+    (*lacking > 0).then(|| Blocker {
+        reason: BlockerReason::Relabelling,
+        object: Object::Rollout,
+        condition: format!("pods labelled {labelled}/{pods}"),
+        since: None,
+        message: format!(
+            "pods are given the labels and annotations of what their version is now: {labelled} of {pods} have them"
+        ),
+        next: "the others follow, a few at a time, and none restarts".to_owned(),
+        next_at: None,
+    })
+}

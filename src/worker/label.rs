@@ -1,0 +1,175 @@
+//! Writes labels and annotations of live pods, a few at a time: a thousand of them must keep nobody else waiting.
+//!
+//! Each write names the version of the pod that was decided on. Where another was quicker, the pod is written again once the cache shows
+//! what it is now; no plan waits for that. Which pods are next is decided anew after each few.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::planner::Shared;
+use super::queue::work;
+use crate::clock;
+use crate::plan::{Attempt, Event, Labelling, PodAction, event};
+use crate::store::{Kept, Key, ObjectId, Refusal, Settled, WriteError, Writer};
+
+/// How many pods of a rollout are written before it is planned again.
+const FEW: usize = 20;
+
+/// How many pods of a rollout are written at the same time.
+const IN_FLIGHT: usize = 4;
+
+/// The time that a pod is given at least: twenty a second of a rollout, half of all requests that `--qps` permits by default.
+const PACE: Duration = Duration::from_millis(50);
+
+/// After how long it is said that pods lack what they should: a thousand take less than half of it.
+const LONG: SignedDuration = SignedDuration::from_mins(2);
+
+/// How often it is looked at although nothing is told of the pods: a write whose outcome no watch tells is read afresh then.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(5);
+
+/// The reason of a write that was taken and did not stay.
+const NOT_KEPT: &str = "NotKept";
+
+/// Runs until it is told to stop.
+pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop: CancellationToken) {
+    let carry_out = |key: Key, actions: Vec<PodAction>| {
+        let span =
+            tracing::info_span!("write", namespace = %key.namespace, rollout = %key.name, object = "pods");
+        let worker = Worker { shared: Arc::clone(&shared), writer: writer.clone(), stop: stop.clone(), key };
+        async move { worker.carry_out(actions).await }.instrument(span)
+    };
+    work(&shared.labels, limit, stop.clone(), carry_out).await;
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    writer: Writer,
+    stop: CancellationToken,
+    key: Key,
+}
+
+impl Worker {
+    async fn carry_out(&self, actions: Vec<PodAction>) {
+        let began = Instant::now();
+        self.look_afresh().await;
+        let due: Vec<&PodAction> = actions.iter().filter(|action| self.is_due(action)).take(FEW).collect();
+        let most = PACE * u32::try_from(due.len()).unwrap_or(u32::MAX);
+        let writes: Vec<_> = due.into_iter().map(|action| self.write(action)).collect();
+        let outcomes: Vec<_> = stream::iter(writes).buffer_unordered(IN_FLIGHT).collect().await;
+
+        let mut by_set: BTreeMap<&str, Vec<Result<(), Refusal>>> = BTreeMap::new();
+        for (set, outcome) in outcomes {
+            by_set.entry(set).or_default().extend(outcome);
+        }
+        for (set, outcomes) in by_set {
+            let attempt = Attempt::Label(set.to_owned());
+            // One pod that is refused holds up the others for no longer than it must.
+            if outcomes.iter().any(Result::is_ok) {
+                self.shared.store.memory.succeeded(&self.key, &attempt);
+            }
+            if let Some(Err(refusal)) = outcomes.into_iter().find(Result::is_err) {
+                self.shared.refused(&self.key, attempt, &refusal.reason, &refusal.message);
+            }
+        }
+        let rest = most.saturating_sub(began.elapsed());
+        self.stop.clone().run_until_cancelled_owned(clock::real_sleep(rest)).await;
+    }
+
+    /// Whether a pod is to be written now: its set is not put off, and the cache shows our last write to the pod.
+    fn is_due(&self, action: &PodAction) -> bool {
+        let store = &self.shared.store;
+        let attempt = Attempt::Label(action.set.clone());
+        store.memory.next_try(&self.key, &attempt, self.shared.clock.now()).is_none()
+            && store.labels.allows(&self.pod(action), &action.version.resource_version)
+    }
+
+    fn pod(&self, action: &PodAction) -> ObjectId {
+        ObjectId::Pod(Key::new(&*self.key.namespace, &*action.pod))
+    }
+
+    /// Writes one pod; says of which set it is and, unless it has changed or is gone, whether it was refused.
+    async fn write<'a>(&self, action: &'a PodAction) -> (&'a str, Option<Result<(), Refusal>>) {
+        if self.stop.is_cancelled() {
+            return (&action.set, None);
+        }
+        let answer = self.writer.label_pod(&self.key, &action.pod, &action.version, &action.patch).await;
+        let outcome = match answer {
+            Ok(Kept::Yes) => {
+                tracing::info!(pod = %action.pod, patch = %action.patch, "labelled pod");
+                Some(Ok(()))
+            }
+            Ok(Kept::No) => Some(Err(not_kept(action))),
+            Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => None,
+            Err(WriteError::Refused(refusal)) => Some(Err(refusal)),
+        };
+        (&action.set, outcome)
+    }
+
+    /// Reads pods afresh whose last write the cache had time enough to show.
+    async fn look_afresh(&self) {
+        let Settled::Overdue(pods) = self.shared.store.labels.settled(&self.key) else { return };
+        for pod in pods {
+            if let Err(error) = self.writer.refresh_pod(&pod).await {
+                tracing::warn!(rollout = %self.key, ?pod, %error, "a pod that was labelled cannot be read");
+                return;
+            }
+        }
+    }
+}
+
+fn not_kept(action: &PodAction) -> Refusal {
+    let message = format!(
+        "pod {:?} has other labels or annotations than were written: something changes them when pods are written",
+        action.pod
+    );
+    Refusal { reason: NOT_KEPT.to_owned(), message, fate: crate::store::Fate::Denied }
+}
+
+/// Since when pods of rollouts lack labels or annotations.
+#[derive(Debug, Default)]
+pub(super) struct Progress(HashMap<Key, Timestamp>);
+
+impl Progress {
+    /// Whether pods of a rollout lacked something when it was last planned.
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Takes in what a plan says. Gives the warning that it has been so for long, as long as it is.
+    pub(super) fn follow(
+        &mut self,
+        shared: &Shared,
+        key: &Key,
+        labelling: Option<&Labelling>,
+        now: Timestamp,
+    ) -> Option<Event> {
+        let Some(labelling) = labelling else {
+            self.forget(shared, key);
+            return None;
+        };
+        shared.metrics.pods_unlabelled(&key.namespace, &key.name, Some(labelling.lacking));
+        if labelling.is_settled {
+            self.0.remove(key);
+            return None;
+        }
+        let since = *self.0.entry(key.clone()).or_insert(now);
+        if let Ok(next) = now.checked_add(LOOK_EVERY) {
+            shared.wake_at(key, next);
+        }
+        let is_late = labelling.lacking > 0 && now.duration_since(since) >= LONG;
+        is_late.then(event::relabelling_delayed)
+    }
+
+    /// A rollout that is gone, or whose pods nothing is put into.
+    pub(super) fn forget(&mut self, shared: &Shared, key: &Key) {
+        self.0.remove(key);
+        shared.metrics.pods_unlabelled(&key.namespace, &key.name, None);
+    }
+}
