@@ -37,6 +37,7 @@ mod server_info;
 mod status;
 mod ticket;
 mod token;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ use rollouts::Rollouts;
 use rpc::Gate;
 use server_info::Server;
 use status::Reason;
+use turns::Turns;
 
 /// What the services are made from.
 #[derive(Clone)]
@@ -160,6 +162,8 @@ struct Context {
     /// Which rollouts are served.
     scope: Scope,
     asked: Asked,
+    /// Who may look ahead: it keeps a processor busy.
+    foresights: Turns,
     /// Cancelled when this server stops taking new work.
     drain: CancellationToken,
 }
@@ -188,6 +192,7 @@ impl Api {
             environment_changes: EnvironmentChanges::default(),
             scope,
             asked: Asked::default(),
+            foresights: Turns::new(),
             drain: CancellationToken::new(),
         };
         Self { context: Arc::new(context), gate: Gate::new(metrics, limits, &descriptors) }

@@ -89,6 +89,8 @@ reasons! {
     EnvironmentChangesTooOften = "ENVIRONMENT_CHANGES_TOO_OFTEN" => ResourceExhausted,
     /// More watches at once than this server takes.
     TooManyStreams = "TOO_MANY_STREAMS" => ResourceExhausted,
+    /// More who wait to look ahead than this server lets wait.
+    TooManyPlans = "TOO_MANY_PLANS" => ResourceExhausted,
     /// The consumer of a watch does not keep up.
     SlowConsumer = "SLOW_CONSUMER" => ResourceExhausted,
     /// The API server asks for patience.
@@ -168,7 +170,7 @@ mod tests {
             FIELD_OWNED FailedPrecondition\nADMISSION_DENIED FailedPrecondition\nKIND_NOT_SERVED FailedPrecondition\n\
             QUOTA_EXCEEDED ResourceExhausted\nTOO_MANY_REQUESTS ResourceExhausted\n\
             ENVIRONMENT_CHANGES_TOO_OFTEN ResourceExhausted\n\
-            TOO_MANY_STREAMS ResourceExhausted\nSLOW_CONSUMER ResourceExhausted\nCLUSTER_BUSY ResourceExhausted\n\
+            TOO_MANY_STREAMS ResourceExhausted\nTOO_MANY_PLANS ResourceExhausted\nSLOW_CONSUMER ResourceExhausted\nCLUSTER_BUSY ResourceExhausted\n\
             PERMISSION_DENIED PermissionDenied\nCLUSTER_UNAVAILABLE Unavailable\nNOT_READY Unavailable\n\
             DRAINING Unavailable\nDEADLINE_EXCEEDED DeadlineExceeded\nNOT_CAUGHT_UP DeadlineExceeded\n\
             WATCH_EXPIRED OutOfRange\nINTERNAL Internal\n";

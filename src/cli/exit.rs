@@ -44,7 +44,11 @@ pub const TABLE: &[(Exit, u8, &str)] = &[
     (Exit::Stale, 4, "a precondition failed, or what was seen is stale"),
     (Exit::Unreachable, 5, "the server cannot be reached, or did not answer in time"),
     (Exit::Denied, 6, "permission denied"),
-    (Exit::Missed, 7, "a wait ended otherwise: degraded, or out of time; or a plan would end degraded"),
+    (
+        Exit::Missed,
+        7,
+        "a wait ended otherwise: degraded, or out of time; or a plan ends degraded, stuck, or cut off",
+    ),
     (Exit::Unfound, 8, "`diff` or `lint` failed, where other verbs end with 1"),
     (Exit::Closed, 141, "the output was closed early"),
 ];

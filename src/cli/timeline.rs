@@ -10,7 +10,7 @@ use crate::pb::v1;
 /// The lines of a timeline.
 pub(super) fn lines(timeline: &[v1::PlannedState]) -> Vec<String> {
     if timeline.is_empty() {
-        return vec!["It comes to rest nowhere.".to_owned()];
+        return vec!["Nothing of it could be foreseen.".to_owned()];
     }
     let has_steps = timeline.iter().any(|state| state.step_index.is_some());
     let has_services = timeline.iter().any(|state| !state.services.is_empty());
@@ -137,6 +137,6 @@ mod tests {
         AFTER   STATE    SHARE   PODS                          SERVICES                WAITS FOR               NEXT
         0s      Paused   0%      preview b 2/2, active a 2/2   active: a, preview: b   the new version is up   -
         ");
-        assert_eq!(lines(&[]), ["It comes to rest nowhere."]);
+        assert_eq!(lines(&[]), ["Nothing of it could be foreseen."]);
     }
 }

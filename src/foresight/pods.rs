@@ -2,6 +2,8 @@
 //!
 //! Just what plans and statuses tell of: how many there are, and how many of them are ready and available. Pods that go are gone at once.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use crate::crd::Time;
@@ -35,11 +37,14 @@ impl Pods {
         self.lives.iter().map(|life| &life.pod)
     }
 
-    /// Takes a pod away; says whether it was there.
-    pub(super) fn evict(&mut self, uid: &str) -> bool {
-        let before = self.lives.len();
-        self.lives.retain(|life| life.pod.uid != uid);
-        self.lives.len() < before
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lives.len()
+    }
+
+    /// Takes the pods of these uids away.
+    pub(super) fn evict(&mut self, uids: &HashSet<&str>) {
+        self.lives.retain(|life| !uids.contains(life.pod.uid.as_str()));
     }
 
     /// Has those ready whose time has come.

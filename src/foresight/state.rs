@@ -5,7 +5,8 @@
 
 use jiff::SignedDuration;
 
-use crate::plan::{Blocker, Observed, ReplicaSet, Service};
+use crate::crd::{RolloutPhase, TrafficWeights, keys};
+use crate::plan::{Blocker, BlockerReason, Object, Observed, ReplicaSet, revision};
 
 /// A state in which a rollout rests.
 #[derive(Clone, Debug)]
@@ -25,24 +26,81 @@ impl State {
 
     /// Whether another state shows the same: a rollout that time alone has moved is none the wiser.
     pub(super) fn resembles(&self, other: &Self) -> bool {
-        let waits = |state: &Self| {
-            let told = |blocker: &Blocker| {
-                (blocker.reason, blocker.object.clone(), blocker.condition.clone(), blocker.message.clone())
-            };
-            state.blockers.iter().map(told).collect::<Vec<_>>()
-        };
-        let status = |state: &Self| {
-            let status = state.seen.rollout.status();
-            (status.current_step_index, status.phase.clone(), status.message.clone())
-        };
-        let size = |set: &ReplicaSet| (set.name.clone(), set.replicas, set.status.clone());
-        let sizes = |state: &Self| state.seen.sets.iter().map(|set| size(set)).collect::<Vec<_>>();
-        let selects = |service: &Service| (service.name.clone(), service.hash().to_owned());
-        let selected =
-            |state: &Self| state.seen.services.iter().map(|service| selects(service)).collect::<Vec<_>>();
-        status(self) == status(other)
-            && sizes(self) == sizes(other)
-            && selected(self) == selected(other)
-            && waits(self) == waits(other)
+        self.shown() == other.shown()
+    }
+
+    fn shown(&self) -> Shown<'_> {
+        let seen = &self.seen;
+        let status = seen.rollout.status();
+        let active = status.blue_green.as_ref().and_then(|status| status.active_selector.as_deref());
+        Shown {
+            step: status.current_step_index,
+            phase: status.phase.as_ref().filter(|_| revision::is_seen(seen)),
+            message: status.message.as_deref().filter(|_| self.blockers.is_empty()),
+            versions: [Some(status.current_pod_hash()), Some(status.stable_rs()), active],
+            weights: status.canary.as_ref().and_then(|status| status.weights.as_ref()),
+            sets: seen.sets.iter().map(|set| ShownSet::of(set)).collect(),
+            services: seen.services.iter().map(|service| (service.name.as_str(), service.hash())).collect(),
+            waits: self.blockers.iter().map(Wait::of).collect(),
+        }
+    }
+}
+
+/// What is shown of a state, but for its times.
+#[derive(PartialEq)]
+struct Shown<'a> {
+    step: Option<i32>,
+    phase: Option<&'a RolloutPhase>,
+    /// Where nothing is waited for that would say more.
+    message: Option<&'a str>,
+    /// The newest, the stable and the active one, by which sets are what they are.
+    versions: [Option<&'a str>; 3],
+    weights: Option<&'a TrafficWeights>,
+    sets: Vec<ShownSet<'a>>,
+    /// Names and hashes.
+    services: Vec<(&'a str, &'a str)>,
+    waits: Vec<Wait<'a>>,
+}
+
+/// What is shown of a ReplicaSet.
+#[derive(PartialEq)]
+struct ShownSet<'a> {
+    name: &'a str,
+    /// Pods wanted, existing, ready and available.
+    pods: [i32; 4],
+    is_failing: bool,
+    scale_down: Option<&'a str>,
+}
+
+impl<'a> ShownSet<'a> {
+    fn of(set: &'a ReplicaSet) -> Self {
+        let status = &set.status;
+        Self {
+            name: &set.name,
+            pods: [set.replicas, status.replicas, status.ready, status.available],
+            is_failing: status.failure.as_ref().is_some_and(|failure| failure.status == "True"),
+            scale_down: set.annotations.get(keys::SCALE_DOWN_DEADLINE).map(String::as_str),
+        }
+    }
+}
+
+/// What is shown of a blocker, but for its times.
+#[derive(PartialEq)]
+struct Wait<'a> {
+    reason: BlockerReason,
+    object: &'a Object,
+    /// Condition, message, and what happens next.
+    texts: [&'a str; 3],
+    ends_by_itself: bool,
+}
+
+impl<'a> Wait<'a> {
+    fn of(blocker: &'a Blocker) -> Self {
+        Self {
+            reason: blocker.reason,
+            object: &blocker.object,
+            texts: [&blocker.condition, &blocker.message, &blocker.next],
+            ends_by_itself: blocker.next_at.is_some(),
+        }
     }
 }

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::crd::{Rollout, keys};
-use crate::plan::{self, Attempt, Service, Setback};
+use crate::plan::{self, Attempt, Blocker, PodFault, PodPart, ReplicaSet, Service, Setback};
 
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -13,6 +13,26 @@ fn now() -> Timestamp {
 
 fn second(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
+}
+
+/// What would happen, with all of its states.
+#[derive(Debug)]
+struct Timeline {
+    states: Vec<State>,
+    end: End,
+    aborted: bool,
+    failing: Option<Failing>,
+}
+
+fn foresee(copied: Copied, assumptions: Assumptions) -> Result<Timeline, Question> {
+    let mut states = Vec::new();
+    let mut tell = |state: &State| {
+        states.push(state.clone());
+        ControlFlow::Continue(())
+    };
+    let Foreseen { end, reached, aborted, failing } = super::foresee(copied, assumptions, &mut tell)?;
+    assert!(states.last().is_none_or(|last| last.at <= reached));
+    Ok(Timeline { states, end, aborted, failing })
 }
 
 /// A rollout that was created just now.
@@ -73,6 +93,7 @@ fn v2() -> Value {
 const ASSUMED: Assumptions = Assumptions {
     start_up: SignedDuration::from_secs(5),
     newest: Outcome::Ready,
+    failing: Outcome::NeverReady,
     abort_at_step: None,
     endless_pauses: EndlessPauses::Last,
 };
@@ -224,6 +245,58 @@ fn what_is_refused_stays_refused() {
 }
 
 #[test]
+fn pods_that_cannot_run_stay_so_unless_they_are_taken_to_start() {
+    let mut copied = updated(2, &steps(), &json!({ "minReadySeconds": 0 }));
+    let fault = |pod: &mut Pod, created: i64| {
+        pod.ready_since = None;
+        pod.created = now() + second(created);
+        let part = PodPart::Container("web".to_owned());
+        let (reason, message) = ("CrashLoopBackOff".to_owned(), String::new());
+        pod.fault = Some(PodFault { part, reason, message });
+    };
+    fault(&mut copied.pods[0], 30);
+    fault(&mut copied.pods[1], 20);
+    let oldest = copied.pods[1].name.clone();
+    let stay = foresee(copied.clone(), ASSUMED).unwrap();
+    let Some(Failing { pod, more: 1 }) = &stay.failing else { panic!("{:?}", stay.failing) };
+    assert_eq!(pod.name, oldest);
+    assert_eq!(told(&stay).last().unwrap().2, "v1: 0/2");
+    let start = foresee(copied.clone(), Assumptions { failing: Outcome::Ready, ..ASSUMED }).unwrap();
+    assert_eq!((told(&start).last().unwrap().2.as_str(), start.failing.unwrap().more), ("v1: 2/2", 1));
+    // Of an older version nothing is expected, and nothing is said.
+    let status = json!({ "status": { "stableRS": "another" }, "spec": v2() });
+    let mut object = serde_json::to_value(&*copied.seen.rollout).unwrap();
+    json_patch::merge(&mut object, &status);
+    copied.seen.rollout = Arc::new(Rollout::decode(&object).unwrap());
+    assert!(foresee(copied, ASSUMED).unwrap().failing.is_none());
+}
+
+#[test]
+fn states_differ_in_what_is_shown() {
+    let seen = foresee(updated(4, &steps(), &v2()), ASSUMED).unwrap().states.remove(0);
+    let change = |change: &dyn Fn(&mut ReplicaSet)| {
+        let mut other = seen.clone();
+        change(Arc::make_mut(&mut other.seen.sets[0]));
+        seen.resembles(&other)
+    };
+    assert!(change(&|set| set.status.observed_generation += 1));
+    assert!(change(&|set| set.generation += 1));
+    assert!(!change(&|set| set.status.ready -= 1));
+    assert!(!change(&|set| {
+        set.annotations.insert(keys::SCALE_DOWN_DEADLINE.to_owned(), now().to_string());
+    }));
+    let wait = |change: &dyn Fn(&mut Blocker)| {
+        let mut other = State { at: seen.at + second(1), ..seen.clone() };
+        change(&mut other.blockers[0]);
+        seen.resembles(&other)
+    };
+    assert!(wait(&|_| ()));
+    assert!(wait(&|blocker| blocker.next_at = blocker.next_at.map(|at| at + second(1))));
+    assert!(!wait(&|blocker| blocker.next_at = None));
+    assert!(!wait(&|blocker| blocker.next.push('!')));
+}
+
+#[test]
 fn pods_that_are_starting_take_the_rest_of_their_time() {
     let mut copied = updated(1, &steps(), &json!({ "minReadySeconds": 0 }));
     copied.pods[0].ready_since = None;
@@ -258,6 +331,55 @@ fn a_timeline_without_end_is_cut_off() {
     let steps: Vec<Value> = vec![pause; MOST_STATES + 2];
     let timeline = foresee(updated(1, &json!({ "canary": { "steps": steps } }), &v2()), ASSUMED).unwrap();
     assert_eq!((timeline.states.len(), timeline.end), (MOST_STATES, End::CutOff(Limit::States)));
+}
+
+#[test]
+fn what_takes_too_much_work_is_cut_off() {
+    let restart = json!({ "restartAt": (now() + second(30)).to_string() });
+    let one_by_one = json!({ "canary": { "maxUnavailable": 1, "maxSurge": 0, "steps": [] } });
+    let timeline = foresee(updated(3_000, &one_by_one, &restart), ASSUMED).unwrap();
+    assert_eq!(timeline.end, End::CutOff(Limit::Effort));
+    // A rollout that is long in itself takes longer to decide about.
+    let note = json!({ "template": { "metadata": { "annotations": { "note": "x".repeat(1_000_000) } } } });
+    let pause = json!({ "pause": { "duration": 1 } });
+    let steps: Vec<Value> = vec![pause; MOST_STATES + 2];
+    let timeline = foresee(updated(1, &json!({ "canary": { "steps": steps } }), &note), ASSUMED).unwrap();
+    assert_eq!(timeline.end, End::CutOff(Limit::Effort));
+    assert!(timeline.states.len() < MOST_STATES);
+}
+
+#[test]
+fn one_state_is_kept_at_a_time() {
+    let mut rollouts: Vec<Weak<Rollout>> = Vec::new();
+    let mut kept = Vec::new();
+    let mut tell = |state: &State| {
+        kept.push(rollouts.iter().filter(|rollout| rollout.strong_count() > 0).count());
+        rollouts.push(Arc::downgrade(&state.seen.rollout));
+        ControlFlow::Continue(())
+    };
+    let promoted = Assumptions { endless_pauses: EndlessPauses::ArePromoted, ..ASSUMED };
+    super::foresee(updated(4, &steps(), &v2()), promoted, &mut tell).unwrap();
+    assert_eq!(kept, [0, 1, 1]);
+}
+
+#[test]
+fn who_has_no_room_for_a_state_is_told_no_more() {
+    let mut told = 0;
+    let mut tell = |_: &State| {
+        told += 1;
+        if told < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let foreseen = super::foresee(updated(4, &steps(), &v2()), ASSUMED, &mut tell).unwrap();
+    assert_eq!((foreseen.end, foreseen.reached), (End::CutOff(Limit::Answer), second(40)));
+    assert_eq!(told, 2);
+}
+
+#[test]
+fn ten_thousand_pods_are_followed() {
+    let copied = updated(10_000, &json!({ "canary": { "maxSurge": "25%", "maxUnavailable": "25%" } }), &v2());
+    let timeline = foresee(copied, ASSUMED).unwrap();
+    assert_eq!(timeline.end, End::Rest);
+    assert!(told(&timeline).last().unwrap().2.contains("v2: 10000/10000"));
 }
 
 #[test]

@@ -3,14 +3,14 @@
 //! Writes take no time and arrive in the order of the plan; what was refused when the world was copied is refused again. See
 //! [`crate::worker`] for how the same is done to a real one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::pods::Pods;
-use super::{Assumptions, Copied, Outcome, later};
+use super::{Assumptions, Copied, Failing, Outcome, later};
 use crate::crd::{Rollout, Time, keys};
 use crate::plan::{
     self, Attempt, COMPANY, Evictions, Observed, Plan, Pod, ReplicaSet, RolloutPart, Service, ServiceAction,
@@ -30,12 +30,14 @@ pub(super) struct World {
     never_ready: Option<String>,
     /// When a status is written that waits for company.
     status_due: Option<Timestamp>,
+    /// How long the rollout is in JSON, in bytes, when the look ahead begins.
+    length: u64,
 }
 
 impl World {
     /// What is on its way out is gone, and what the API server had no time for is tried afresh; so is an eviction, which a budget may
-    /// permit as soon as another pod is available.
-    pub(super) fn new(copied: Copied, assumptions: Assumptions) -> Self {
+    /// permit as soon as another pod is available. The pods that could not run then are told as well.
+    pub(super) fn new(copied: Copied, assumptions: Assumptions) -> (Self, Option<Failing>) {
         let Copied { mut seen, pods, now } = copied;
         seen.sets.retain(|set| !set.terminating);
         let is_of_pods = |attempt: &Attempt| matches!(attempt, Attempt::Evict(_) | Attempt::Label(_));
@@ -46,6 +48,7 @@ impl World {
         seen.labels_settled = true;
         let newest = revision::classify(&seen).ok().map(|revisions| revisions.hash);
         let never_ready = newest.clone().filter(|_| assumptions.newest == Outcome::NeverReady);
+        let length = serde_json::to_vec(&*seen.rollout).map_or(0, |json| json.len() as u64);
         let mut world = Self {
             seen,
             pods: BTreeMap::new(),
@@ -53,20 +56,37 @@ impl World {
             start_up: assumptions.start_up,
             never_ready,
             status_due: None,
+            length,
         };
-        for pod in pods.into_iter().filter(|pod| !pod.terminating) {
-            world.take_in(pod, newest.as_deref());
-        }
-        world
+        let failing = world.take_in(pods, newest.as_deref(), assumptions.failing);
+        (world, failing)
     }
 
-    /// A pod that exists. Those of older versions that are not ready stay so: nothing is known of what holds them up.
-    fn take_in(&mut self, pod: Pod, newest: Option<&str>) {
-        let all = self.seen.sets.iter().chain(&self.seen.orphans);
-        let Some(set) = all.into_iter().find(|set| set.uid == pod.set) else { return };
-        let is_current = Some(set.hash()) == newest || set.hash() == self.seen.rollout.status().stable_rs();
-        let ready_at = self.ready_at(set, pod.created).filter(|_| is_current).map(|at| at.max(self.now));
-        self.pods.entry(set.uid.clone()).or_default().take_in(pod, ready_at);
+    /// The pods that exist. Those of older versions that are not ready stay so: nothing is known of what holds them up.
+    fn take_in(&mut self, pods: Vec<Pod>, newest: Option<&str>, of_failing: Outcome) -> Option<Failing> {
+        let mut pods_of = BTreeMap::<String, Vec<Pod>>::new();
+        for pod in pods.into_iter().filter(|pod| !pod.terminating) {
+            pods_of.entry(pod.set.clone()).or_default().push(pod);
+        }
+        let (mut taken, mut failing) = (BTreeMap::new(), Vec::new());
+        for set in self.seen.sets.iter().chain(&self.seen.orphans) {
+            let is_current =
+                Some(set.hash()) == newest || set.hash() == self.seen.rollout.status().stable_rs();
+            let mut pods = Pods::default();
+            for pod in pods_of.remove(&set.uid).unwrap_or_default() {
+                let fails = pod.fault.is_some() && pod.ready_since.is_none();
+                if is_current && fails {
+                    failing.push(pod.clone());
+                }
+                let starts = is_current && !(fails && of_failing == Outcome::NeverReady);
+                let ready_at = self.ready_at(set, pod.created).filter(|_| starts);
+                pods.take_in(pod, ready_at.map(|at| at.max(self.now)));
+            }
+            taken.insert(set.uid.clone(), pods);
+        }
+        self.pods = taken;
+        let more = failing.len().saturating_sub(1);
+        failing.into_iter().min_by_key(|pod| (pod.created, pod.name.clone())).map(|pod| Failing { pod, more })
     }
 
     /// When a pod of a set that was created then becomes ready; `None`: never.
@@ -82,6 +102,23 @@ impl World {
             false => Vec::new(),
         };
         Observed { pods, ..self.seen.clone() }
+    }
+
+    /// What a state tells of: everything but pods.
+    pub(super) fn without_pods(&self) -> Observed {
+        self.seen.clone()
+    }
+
+    /// What the next plan and its consequences cost, in pods looked at: each is looked at once, during a restart by the plan as well, and a
+    /// ReplicaSet takes as long as some of them; the rest is a plan's own work, and the rollout's way through JSON.
+    pub(super) fn effort(&self) -> u64 {
+        const OF_A_PLAN: u64 = 200;
+        const OF_A_SET: u64 = 20;
+        const BYTES: u64 = 20;
+        let pods: usize = self.pods.values().map(Pods::len).sum();
+        let sets = self.seen.sets.len() + self.seen.orphans.len();
+        let looks = if restart::is_asked_for(&self.seen.rollout) { 10 } else { 1 };
+        OF_A_PLAN + self.length / BYTES + looks * pods as u64 + OF_A_SET * sets as u64
     }
 
     pub(super) fn plan(&self) -> Plan {
@@ -120,6 +157,11 @@ impl World {
         }
         done |= self.write_rollout(&plan.rollout);
         done | self.evict(&plan.evictions)
+    }
+
+    /// Whether nothing can be written into the rollout.
+    pub(super) fn refuses_rollout(&self) -> bool {
+        self.is_refused(&Attempt::Rollout)
     }
 
     fn is_refused(&self, attempt: &Attempt) -> bool {
@@ -222,11 +264,14 @@ impl World {
     }
 
     fn evict(&mut self, evictions: &Evictions) -> bool {
-        let mut done = false;
-        for eviction in evictions.pods.iter().take(evictions.at_most) {
-            done |= self.pods.values_mut().any(|pods| pods.evict(&eviction.uid));
+        let evicted = evictions.pods.iter().take(evictions.at_most).map(|eviction| eviction.uid.as_str());
+        let evicted: HashSet<&str> = evicted.collect();
+        if evicted.is_empty() {
+            return false;
         }
-        done
+        let before: usize = self.pods.values().map(Pods::len).sum();
+        self.pods.values_mut().for_each(|pods| pods.evict(&evicted));
+        self.pods.values().map(Pods::len).sum::<usize>() < before
     }
 
     /// Pods that all sets want together.
@@ -238,7 +283,9 @@ impl World {
     pub(super) fn move_pods(&mut self) -> bool {
         let mut moved = false;
         let sets = std::mem::take(&mut self.seen.sets);
-        self.pods.retain(|uid, _| sets.iter().chain(&self.seen.orphans).any(|set| set.uid == *uid));
+        let there: HashSet<&str> =
+            sets.iter().chain(&self.seen.orphans).map(|set| set.uid.as_str()).collect();
+        self.pods.retain(|uid, _| there.contains(uid.as_str()));
         for mut set in sets {
             let ready_at = self.ready_at(&set, self.now);
             let pods = self.pods.entry(set.uid.clone()).or_default();

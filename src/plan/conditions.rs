@@ -50,11 +50,17 @@ pub(super) fn conditions(facts: &Facts<'_>) -> (Vec<RolloutCondition>, Vec<Event
     (list.conditions, events)
 }
 
-/// The conditions of a rollout whose spec is invalid: the others stay as they are.
+/// The conditions of a rollout whose spec is invalid: the others stay as they are. Another fault is news, and no deadline counts from it.
 #[must_use]
 pub(super) fn invalid_spec(before: &RolloutStatus, message: &str, now: Timestamp) -> Vec<RolloutCondition> {
+    const INVALID: ConditionType = ConditionType::InvalidSpec;
     let mut list = List { conditions: before.conditions().to_vec(), now };
-    list.set(ConditionType::InvalidSpec, ConditionStatus::True, "InvalidSpec", message);
+    let is_another = |condition: &RolloutCondition| condition.message != message;
+    if list.get(&INVALID).is_some_and(is_another) {
+        list.renew(INVALID, ConditionStatus::True, "InvalidSpec", message);
+    } else {
+        list.set(INVALID, ConditionStatus::True, "InvalidSpec", message);
+    }
     list.conditions
 }
 

@@ -112,7 +112,9 @@ pub(super) fn invalid(
     faults: impl Iterator<Item = Fault>,
     status: &RolloutStatus,
 ) -> Vec<Blocker> {
-    let since = status.condition(&ConditionType::InvalidSpec).map(since);
+    // When the status began to name what it names; the spec may have been invalid before, for another reason.
+    let condition = status.condition(&ConditionType::InvalidSpec);
+    let since = condition.map(|condition| condition.last_update_time.instant());
     let blocker = |fault: Fault| {
         let Fault { reason, object, condition, message, next } = fault;
         Blocker { reason, object, condition, since, message, next, next_at: None }

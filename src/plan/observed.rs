@@ -3,6 +3,7 @@
 //! Plain values of L0, built by [`crate::store`]. Nothing here decides anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -133,6 +134,18 @@ pub struct PodFault {
     pub reason: String,
     /// For people; empty where the word says it all.
     pub message: String,
+}
+
+impl fmt::Display for PodFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.part {
+            PodPart::Scheduling => {}
+            PodPart::InitContainer(name) => write!(formatter, "init container {name:?}: ")?,
+            PodPart::Container(name) => write!(formatter, "container {name:?}: ")?,
+        }
+        formatter.write_str(&self.reason)?;
+        if self.message.is_empty() { Ok(()) } else { write!(formatter, ": {}", self.message) }
+    }
 }
 
 /// A part of a pod that something can be wrong with.

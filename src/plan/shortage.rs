@@ -80,7 +80,7 @@ impl Shortage<'_> {
             object: Object::Pod(pod.name.clone()),
             condition: condition(fault),
             since: pod.unready_since,
-            message: format!("pod {:?}: {}{more}", pod.name, said(fault)),
+            message: format!("pod {:?}: {fault}{more}", pod.name),
             next: match self.deadline {
                 Some(_) => format!("{}, unless it runs before; {remedy}", self.outcome),
                 None => format!("the cluster tries again; {remedy}"),
@@ -133,18 +133,5 @@ fn condition(fault: &PodFault) -> String {
         PodPart::Container(name) => {
             format!("status.containerStatuses[{name}].state {}/Running", fault.reason)
         }
-    }
-}
-
-/// What is wrong with a pod's part, for people.
-fn said(fault: &PodFault) -> String {
-    let what = match fault.message.as_str() {
-        "" => fault.reason.clone(),
-        message => format!("{}: {message}", fault.reason),
-    };
-    match &fault.part {
-        PodPart::Scheduling => what,
-        PodPart::InitContainer(name) => format!("init container {name:?}: {what}"),
-        PodPart::Container(name) => format!("container {name:?}: {what}"),
     }
 }

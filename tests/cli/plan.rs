@@ -127,8 +127,8 @@ async fn a_timeline_as_data_is_the_message() {
 async fn a_rollout_that_would_end_degraded_unasked_ends_with_7_and_warnings_are_told() {
     let server = Server::start().await;
     let warning = v1::Warning {
-        reason: "CUT_OFF".to_owned(),
-        description: "the timeline goes on".to_owned(),
+        reason: "EVICTIONS_REFUSED".to_owned(),
+        description: "pods are not evicted now".to_owned(),
         ..Default::default()
     };
     server.answer(v1::PlanRolloutResponse { warnings: vec![warning], ..timeline([paused(), degraded()]) });
@@ -138,7 +138,7 @@ async fn a_rollout_that_would_end_degraded_unasked_ends_with_7_and_warnings_are_
     let complaints: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(
         complaints,
-        ["warning: the timeline goes on", "error: default/web would end Degraded: RolloutAborted"]
+        ["warning: pods are not evicted now", "error: default/web would end Degraded: RolloutAborted"]
     );
 }
 

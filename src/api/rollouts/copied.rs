@@ -124,12 +124,11 @@ impl Rollouts {
     }
 
     /// The world around a rollout as it would be.
-    pub(super) async fn copy(&self, key: &Key, prospect: &Prospect) -> Result<Copied, Error> {
-        let rollout = Arc::new(prospect.rollout.clone());
-        let seen = self.context.store.observe_around(key, rollout);
+    pub(super) async fn copy(&self, key: &Key, prospect: Prospect) -> Result<Copied, Error> {
+        let seen = self.context.store.observe_around(key, Arc::new(prospect.rollout));
         let mut seen = seen.expect("a prospect has an identity");
-        let pods = self.context.store.lasting_pods(seen.sets.iter().chain(&seen.orphans));
         self.add_services(key, &mut seen, &prospect.services).await?;
+        let pods = self.context.store.lasting_pods(seen.sets.iter().chain(&seen.orphans));
         Ok(Copied { seen, pods, now: self.context.clock.now() })
     }
 

@@ -73,6 +73,8 @@ async fn manifests(session: &Session, out: &Out, arguments: &DiffArgs) -> Result
             differs |= is_another(object);
         }
         for (name, plan) in plans.iter().filter(|_| arguments.output.is_none()) {
+            let unsaid = plan.warnings.iter().filter(|warning| !answer.warnings.contains(warning));
+            warn(out, &unsaid.cloned().collect::<Vec<_>>());
             out.lines([format!("{} would go so:", words::path(name))])?;
             out.lines(timeline::lines(&plan.timeline).iter().map(|line| format!("  {line}")))?;
         }

@@ -15,6 +15,9 @@ use crate::pb::v1;
 use v1::plan_rollout_request::Update;
 use v1::rollout_status::State;
 
+/// The reason of the warning that a timeline goes on where it ends.
+const CUT_OFF: &str = "CUT_OFF";
+
 /// `plan`.
 pub(super) async fn plan(session: &Session, out: &Out, arguments: &PlanArgs) -> Result<(), Failure> {
     let requests = match &arguments.name {
@@ -102,10 +105,61 @@ fn assumed(given: &Assumed) -> v1::PlanAssumptions {
     }
 }
 
-/// What is wrong with the end of a timeline, unless it was asked for.
+/// What is wrong with the end of a timeline, unless it was asked for: nobody knows the end, or it is one that nobody wants.
 fn ends_ill(name: &str, answer: &v1::PlanRolloutResponse, assumed: &Assumed) -> Option<String> {
-    let last = answer.timeline.last()?;
+    let path = words::path(name);
+    let is_cut_off = answer.warnings.iter().any(|warning| warning.reason == CUT_OFF);
+    let Some(last) = answer.timeline.last() else {
+        return Some(format!("nothing of {path} could be foreseen"));
+    };
+    if is_cut_off {
+        return Some(format!("the end of {path} could not be foreseen"));
+    }
     let is_asked_for = assumed.pods_never_ready || assumed.abort_at_step.is_some();
-    let is_ill = last.state() == State::Degraded && !is_asked_for;
-    is_ill.then(|| format!("{} would end Degraded: {}", words::path(name), words::one_line(&last.message)))
+    let message = words::one_line(&last.message);
+    match last.state() {
+        State::Healthy | State::Paused => None,
+        State::Degraded | State::Progressing | State::Unspecified if is_asked_for => None,
+        State::Degraded => Some(format!("{path} would end Degraded: {message}")),
+        // Time would have moved it on.
+        State::Progressing | State::Unspecified => Some(format!("{path} would be stuck: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_ill_where_nobody_wants_it_or_knows_it() {
+        let asked = Assumed { pods_never_ready: true, ..Assumed::default() };
+        let aborted = Assumed { abort_at_step: Some(0), ..Assumed::default() };
+        let not = Assumed::default();
+        let cut_off = v1::Warning { reason: CUT_OFF.to_owned(), ..Default::default() };
+        let other = v1::Warning { reason: "UNKNOWN_FIELD".to_owned(), ..Default::default() };
+        for (state, warning, assumed, expected) in [
+            (Some(State::Healthy), &other, &not, None),
+            (Some(State::Paused), &other, &not, None),
+            (Some(State::Degraded), &other, &not, Some("shop/web would end Degraded: why so")),
+            (Some(State::Degraded), &other, &asked, None),
+            (Some(State::Degraded), &other, &aborted, None),
+            (Some(State::Progressing), &other, &not, Some("shop/web would be stuck: why so")),
+            (Some(State::Progressing), &other, &asked, None),
+            (Some(State::Unspecified), &other, &not, Some("shop/web would be stuck: why so")),
+            (Some(State::Paused), &cut_off, &not, Some("the end of shop/web could not be foreseen")),
+            (Some(State::Degraded), &cut_off, &asked, Some("the end of shop/web could not be foreseen")),
+            (None, &cut_off, &not, Some("nothing of shop/web could be foreseen")),
+            (None, &other, &asked, Some("nothing of shop/web could be foreseen")),
+        ] {
+            let last = state.map(|state| v1::PlannedState {
+                state: state.into(),
+                message: "why\nso".to_owned(),
+                ..Default::default()
+            });
+            let (timeline, warnings) = (last.into_iter().collect(), vec![warning.clone()]);
+            let answer = v1::PlanRolloutResponse { timeline, warnings };
+            let ill = ends_ill("namespaces/shop/rollouts/web", &answer, assumed);
+            assert_eq!(ill.as_deref(), expected, "{answer:?}");
+        }
+    }
 }
