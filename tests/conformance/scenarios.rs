@@ -54,6 +54,21 @@ pub fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     kubernetes::runtime().block_on(futures::future::join_all(runs().map(run)));
 }
 
+/// Runs a scenario once by each driver on the real cluster, where the control plane may do what Argo Rollouts' own ClusterRole grants.
+pub fn under_its_role(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    const REPLICAS: i32 = 3;
+    let scenario = &scenario;
+    let run = async |driver| {
+        let Some(world) = World::real_under_its_role().await else {
+            return println!("skipped: KUBEBUILDER_ASSETS is not set");
+        };
+        let world = world.led();
+        scenario(&Drive { world: &world, driver }, REPLICAS).await;
+        world.finish().await;
+    };
+    kubernetes::runtime().block_on(futures::future::join_all(Driver::ALL.into_iter().map(run)));
+}
+
 scenarios! {
     create
     rolling_update_without_steps

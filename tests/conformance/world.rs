@@ -26,6 +26,7 @@ use crate::foretold::Foretold;
 use crate::gate::Gate;
 use crate::history::History;
 use crate::kubernetes::{self, Kubernetes};
+use crate::role;
 
 /// How long pods take to start here.
 pub const START_UP: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ pub struct World {
     pub history: History,
     /// What is foretold and then compared, where it is.
     pub foretold: Option<Foretold>,
+    /// What its control plane may do.
+    pub rights: Rights,
     connect: Kube,
     clock: Clock,
     member: Option<Member>,
@@ -50,12 +53,22 @@ pub struct World {
     _own: Option<(Arc<Kubernetes>, SimCluster)>,
 }
 
+/// What a control plane may do in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Everything.
+    All,
+    /// What Argo Rollouts' own ClusterRole grants.
+    ArgoRollouts,
+}
+
 /// What only the embedded cluster has.
 pub struct Embedded {
     pub api: ApiServer,
     /// What the control plane and the simulated controllers send passes through it.
     pub gate: Gate,
-    _simcluster: SimCluster,
+    /// Runs pods; `None` while nobody does.
+    simcluster: Option<SimCluster>,
 }
 
 struct Kube {
@@ -124,13 +137,19 @@ impl Member {
     }
 }
 
+/// Runs the pods of a real cluster.
+pub async fn run_pods(kubernetes: &Kubernetes) -> SimCluster {
+    let client = kubernetes.client("simcluster").await.expect("a client");
+    SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged))
+}
+
 async fn real_cluster() -> Option<Arc<Kubernetes>> {
     static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
     let prepare = || async {
         let kubernetes = kubernetes::shared().await?;
         let client = kubernetes.client("simcluster").await.expect("a client");
         install_crds(&client, crd::definitions()).await;
-        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        let simcluster = run_pods(&kubernetes).await;
         Some((kubernetes, simcluster))
     };
     PREPARED.get_or_init(prepare).await.as_ref().map(|(kubernetes, _)| Arc::clone(kubernetes))
@@ -155,7 +174,7 @@ fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config
     simcluster::Config { clock, behaviour, seed: 1, namespaces }
 }
 
-async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition>) {
+pub async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition>) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in definitions {
         api.create(&PostParams::default(), &definition).await.expect("the CRD is accepted");
@@ -180,6 +199,21 @@ impl World {
         Some((world, client))
     }
 
+    /// The same for a control plane that may do what Argo Rollouts' own may.
+    pub async fn real_under_its_role() -> Option<Self> {
+        let kubernetes = real_cluster().await?;
+        Some(Self::under_its_role(&kubernetes).await)
+    }
+
+    /// A world on this API server for a control plane that may do what Argo Rollouts' own may, without one yet.
+    pub async fn under_its_role(kubernetes: &Kubernetes) -> Self {
+        let mut world = Self::on(kubernetes, Some(role::USER)).await;
+        let (_, user) = world.connect.clients.first().expect("a client for each part");
+        role::grant(&world.client, user).await;
+        world.rights = Rights::ArgoRollouts;
+        world
+    }
+
     /// A world on an embedded cluster of its own; for a runtime whose time is paused.
     pub async fn embedded() -> Self {
         Self::embedded_with(crd::definitions()).await.led()
@@ -187,18 +221,29 @@ impl World {
 
     /// The same with other definitions, and without a control plane.
     pub async fn embedded_with(definitions: Vec<CustomResourceDefinition>) -> Self {
+        let mut world = Self::embedded_at_rest(definitions).await;
+        world.run_pods();
+        world
+    }
+
+    /// The same, and nobody runs pods yet.
+    pub async fn embedded_at_rest(definitions: Vec<CustomResourceDefinition>) -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let api = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = api.client("test");
         install_crds(&client, definitions).await;
         let gate = Gate::default();
-        let simcluster = SimCluster::start(
-            gate.through(api.client("simcluster")),
-            simcluster_config(clock.clone(), Namespaces::Managed),
-        );
         let clients = Part::ALL.into_iter().map(|part| (part, gate.through(api.client(part.agent()))));
         let world = Self::new(client, Kube { clients: clients.collect() }, clock).await;
-        Self { embedded: Some(Embedded { api, gate, _simcluster: simcluster }), ..world }
+        Self { embedded: Some(Embedded { api, gate, simcluster: None }), ..world }
+    }
+
+    /// Runs pods on the embedded cluster from now on.
+    pub fn run_pods(&mut self) {
+        let embedded = self.embedded.as_mut().expect("this world is an embedded one");
+        let client = embedded.gate.through(embedded.api.client("simcluster"));
+        let config = simcluster_config(self.clock.clone(), Namespaces::Managed);
+        embedded.simcluster = Some(SimCluster::start(client, config));
     }
 
     /// A world on a real API server of its own, with other definitions and without a control plane; `None` where there is none.
@@ -206,7 +251,7 @@ impl World {
         let kubernetes = Arc::new(kubernetes::own().await?);
         let client = kubernetes.client("simcluster").await.expect("a client");
         install_crds(&client, definitions).await;
-        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        let simcluster = run_pods(&kubernetes).await;
         let world = Self::on(&kubernetes, None).await;
         Some(Self { _own: Some((kubernetes, simcluster)), ..world })
     }
@@ -231,6 +276,7 @@ impl World {
             namespace,
             history,
             foretold: None,
+            rights: Rights::All,
             connect,
             clock,
             member: None,
@@ -317,6 +363,11 @@ impl World {
     /// The gate in front of the embedded cluster; `None` where the cluster is a real one.
     pub fn gate(&self) -> Option<&Gate> {
         self.embedded.as_ref().map(|embedded| &embedded.gate)
+    }
+
+    /// Whether its cluster is an embedded one, whose time passes at once.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
     }
 
     /// What only the embedded cluster has.
