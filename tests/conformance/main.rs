@@ -22,6 +22,7 @@ mod forbidden;
 mod foretold;
 mod frugality;
 mod gate;
+mod guard;
 mod history;
 mod interference;
 mod older_definitions;

@@ -1,5 +1,6 @@
-//! A control plane that may do what Argo Rollouts' own ClusterRole grants (contract A13), on the real API server, which has RBAC: it
-//! reconciles whatever rolls out (each list of scenarios has a part for that), leads, and says of the rest which rule is missing.
+//! A control plane that may do what Argo Rollouts' own ClusterRole grants (contract A13): it reconciles whatever rolls out (each list of
+//! scenarios has a part for that), leads, and says of the rest which rule is missing. The real API server has RBAC; in front of the embedded
+//! cluster stands a [`guard`](crate::guard).
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tonic_types::StatusExt as _;
 
 use crate::continuity;
 use crate::drive::{Drive, Driver};
-use crate::kubernetes;
+use crate::guard;
 use crate::scenarios::{endless, healthy, paused_at};
 use crate::world::{World, manifest};
 
@@ -29,6 +30,11 @@ const LOOK: Duration = Duration::from_millis(50);
 
 fn written_out() -> ClusterRole {
     serde_saphyr::from_str(include_str!("../data/argo-rollouts-clusterrole.yaml")).expect("a ClusterRole")
+}
+
+/// A client that may do what the ClusterRole grants; for the embedded cluster.
+pub fn guarded(client: Client) -> Client {
+    guard::guarded(client, USER, written_out().rules.unwrap_or_default())
 }
 
 /// Grants [`USER`] what the ClusterRole grants, and waits until the API server knows.
@@ -101,51 +107,63 @@ fn the_role_is_as_the_contract_has_it() {
     }
 }
 
-async fn world() -> Option<World> {
-    let world = World::real_under_its_role().await;
-    if world.is_none() {
-        println!("skipped: KUBEBUILDER_ASSETS is not set");
-    }
-    world
+/// Runs a test on both clusters.
+macro_rules! on_both_under_the_role {
+    ($($name:ident)+) => {
+        mod on_the_embedded_cluster {
+            $(#[test] fn $name() {
+                crate::scenarios::in_virtual_time(async || {
+                    super::$name(crate::world::World::embedded_under_its_role().await).await;
+                });
+            })+
+        }
+
+        mod on_kubernetes {
+            $(#[test] fn $name() {
+                crate::kubernetes::runtime().block_on(async {
+                    match crate::world::World::real_under_its_role().await {
+                        Some(world) => super::$name(world).await,
+                        None => println!("skipped: KUBEBUILDER_ASSETS is not set"),
+                    }
+                });
+            })+
+        }
+    };
 }
 
-#[test]
-fn a_stopped_leader_hands_over() {
-    kubernetes::runtime().block_on(async {
-        if let Some(world) = world().await {
-            continuity::a_stopped_leader_hands_over(world).await;
-        }
-    });
+on_both_under_the_role! {
+    a_stopped_leader_hands_over
+    what_was_done_is_kept_in_memory
+}
+
+async fn a_stopped_leader_hands_over(world: World) {
+    continuity::a_stopped_leader_hands_over(world).await;
 }
 
 /// No controllerrevisions: what was done is remembered by the process that did it.
-#[test]
-fn what_was_done_is_kept_in_memory() {
-    kubernetes::runtime().block_on(async {
-        let Some(world) = world().await else { return };
-        let world = world.led();
-        let drive = Drive { world: &world, driver: Driver::Rpcs };
-        drive.create(manifest(3, endless())).await;
-        healthy(&drive).await;
-        drive.set_image("v2").await;
-        paused_at(&drive, 1).await;
-        drive.abort().await;
-        let list = v1::ListRolloutActivityRequest { parent: drive.name(), ..Default::default() };
-        let told = async {
-            loop {
-                let told = world.rpc().list_rollout_activity(list.clone()).await.expect("it is told");
-                let told = told.into_inner().activities;
-                let verbs: Vec<&str> = told.iter().map(|activity| activity.verb.as_str()).collect();
-                if ["SetRolloutImage", "AbortRollout"].iter().all(|verb| verbs.contains(verb)) {
-                    return;
-                }
-                real_sleep(LOOK).await;
+async fn what_was_done_is_kept_in_memory(world: World) {
+    let world = world.led();
+    let drive = Drive { world: &world, driver: Driver::Rpcs };
+    drive.create(manifest(3, endless())).await;
+    healthy(&drive).await;
+    drive.set_image("v2").await;
+    paused_at(&drive, 1).await;
+    drive.abort().await;
+    let list = v1::ListRolloutActivityRequest { parent: drive.name(), ..Default::default() };
+    let told = async {
+        loop {
+            let told = world.rpc().list_rollout_activity(list.clone()).await.expect("it is told");
+            let told = told.into_inner().activities;
+            let verbs: Vec<&str> = told.iter().map(|activity| activity.verb.as_str()).collect();
+            if ["SetRolloutImage", "AbortRollout"].iter().all(|verb| verbs.contains(verb)) {
+                return;
             }
-        };
-        tokio::time::timeout(DEADLINE, told).await.expect("it is told in time");
-        let stored: Api<ControllerRevision> = Api::namespaced(world.client.clone(), &world.namespace);
-        let stored = stored.list(&ListParams::default()).await.expect("an administrator may look").items;
-        assert!(stored.is_empty(), "{stored:#?}");
-        world.finish().await;
-    });
+            world.pass(LOOK).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.expect("it is told in time");
+    let stored: Api<ControllerRevision> = Api::namespaced(world.client.clone(), &world.namespace);
+    let stored = stored.list(&ListParams::default()).await.expect("an administrator may look").items;
+    assert!(stored.is_empty(), "{stored:#?}");
+    world.finish().await;
 }

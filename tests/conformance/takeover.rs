@@ -1,8 +1,8 @@
 //! A cluster that Argo Rollouts left is gone on with from where it is: no pod is touched, no step goes back, no ReplicaSet is made or
 //! changed, no revision comes about; then the rollout goes on to its end.
 //!
-//! Each of the states that were recorded from its release 1.10 (tests/data/takeover), on both clusters; on the real one the control plane
-//! has the rights that Argo Rollouts had.
+//! Each of the states that were recorded from its release 1.10 (tests/data/takeover), on both clusters, with the rights that Argo Rollouts
+//! had.
 
 mod left;
 mod recording;
@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::kubernetes::{self, Kubernetes};
 use crate::scenarios::{in_virtual_time, is};
-use crate::world::{self, World, image};
+use crate::world::{self, Rights, World, image};
 use recording::Recording;
 
 /// How long anything may take to come about.
@@ -161,7 +161,7 @@ async fn until(world: &World, name: &str, what: &str, wanted: impl Fn(&Rollout) 
 /// What was recorded, loaded into an embedded cluster in which pods run, and taken over.
 async fn embedded(file: &str) -> Taken {
     let recording = Recording::read(file);
-    let mut world = World::embedded_at_rest(crd::definitions()).await;
+    let mut world = World::embedded_at_rest(crd::definitions(), Rights::ArgoRollouts).await;
     recording.load(&world).await;
     world.run_pods();
     Taken::over(world, &recording).await

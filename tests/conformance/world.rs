@@ -221,21 +221,34 @@ impl World {
 
     /// The same with other definitions, and without a control plane.
     pub async fn embedded_with(definitions: Vec<CustomResourceDefinition>) -> Self {
-        let mut world = Self::embedded_at_rest(definitions).await;
+        let mut world = Self::embedded_at_rest(definitions, Rights::All).await;
         world.run_pods();
         world
     }
 
-    /// The same, and nobody runs pods yet.
-    pub async fn embedded_at_rest(definitions: Vec<CustomResourceDefinition>) -> Self {
+    /// A world on an embedded cluster for a control plane that may do what Argo Rollouts' own may, without one yet.
+    pub async fn embedded_under_its_role() -> Self {
+        let mut world = Self::embedded_at_rest(crd::definitions(), Rights::ArgoRollouts).await;
+        world.run_pods();
+        world
+    }
+
+    /// The same as [`Self::embedded_with`], for a control plane with these rights, and nobody runs pods yet.
+    pub async fn embedded_at_rest(definitions: Vec<CustomResourceDefinition>, rights: Rights) -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let api = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = api.client("test");
         install_crds(&client, definitions).await;
         let gate = Gate::default();
-        let clients = Part::ALL.into_iter().map(|part| (part, gate.through(api.client(part.agent()))));
+        let clients = Part::ALL.into_iter().map(|part| {
+            let client = gate.through(api.client(part.agent()));
+            match rights {
+                Rights::All => (part, client),
+                Rights::ArgoRollouts => (part, role::guarded(client)),
+            }
+        });
         let world = Self::new(client, Kube { clients: clients.collect() }, clock).await;
-        Self { embedded: Some(Embedded { api, gate, simcluster: None }), ..world }
+        Self { rights, embedded: Some(Embedded { api, gate, simcluster: None }), ..world }
     }
 
     /// Runs pods on the embedded cluster from now on.

@@ -125,8 +125,8 @@ fn the_fields_that_are_not_acted_on_are_those_that_the_engine_turns_away() {
 /// Whether a source has a test of this name: a function with an attribute that says so, or one that a macro's list names.
 fn has_test(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let is_it = |line: &&str| line.contains(&format!("fn {name}("));
-    let Some(position) = lines.iter().position(|line| is_it(&line)) else { return false };
+    let head = format!("fn {name}(");
+    let Some(position) = lines.iter().position(|line| line.contains(&head)) else { return false };
     let attributes = lines[..position].iter().rev().take_while(|line| line.starts_with("#["));
     let is_attributed = attributes.into_iter().any(|line| line.contains("test]") || line.contains("test("));
     is_attributed || lines.iter().any(|line| *line == name || line.starts_with(&format!("{name}: \"")))

@@ -21,6 +21,16 @@ on_both! {
     blue_green_inside_the_scale_down_delay
 }
 
+/// What the reference always writes and we leave out: fields of a status that say nothing, because its strategy is the other one.
+const EMPTY: [&str; 2] =
+    ["Rollout.status.blueGreen: an object -> null", "Rollout.status.canary: an object -> null"];
+
+/// We write condition Paused from the first status on, the reference when an update first pauses.
+const PAUSED_FROM_THE_BEGINNING: &str = "Rollout.status.conditions.Paused: null -> an object";
+
+/// An abort ends a pause, which the reference does not note.
+const NOT_PAUSED_AFTER_AN_ABORT: &str = "Rollout.status.conditions.Paused.status: \"True\" -> \"False\"";
+
 /// A recording whose state is to be reached.
 struct Reached<'a> {
     world: &'a World,
@@ -103,10 +113,13 @@ async fn as_recorded(world: World, file: &str, listed: &[&str]) {
     for kind in ["Rollout", "ReplicaSet", "Service"] {
         let mut recorded: Map<String, Value> = Map::new();
         for object in recording.of_kind(kind) {
-            recorded.insert(object["metadata"]["name"].as_str().expect("a name").to_owned(), essence(object));
+            recorded.insert(
+                object["metadata"]["name"].as_str().expect("a name").to_owned(),
+                essence(kind, object),
+            );
         }
         let left: Map<String, Value> =
-            left.of_kind(kind).map(|(name, object)| (name.to_owned(), essence(object))).collect();
+            left.of_kind(kind).map(|(name, object)| (name.to_owned(), essence(kind, object))).collect();
         let names = |objects: &Map<String, Value>| {
             let mut names: Vec<String> = objects.keys().cloned().collect();
             names.sort();
@@ -129,12 +142,13 @@ async fn as_recorded(world: World, file: &str, listed: &[&str]) {
     }
     found.sort();
     found.dedup();
+    found.retain(|difference| !EMPTY.contains(&difference.as_str()));
     assert_eq!(found, listed, "what differs in {file} between the recording and what we left");
     world.finish().await;
 }
 
 /// What is to be the same of an object: neither what only a server gives, nor when it was.
-fn essence(object: &Value) -> Value {
+fn essence(kind: &str, object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut owners = metadata["ownerReferences"].clone();
     for owner in owners.as_array_mut().into_iter().flatten() {
@@ -144,13 +158,13 @@ fn essence(object: &Value) -> Value {
     if let Some(annotations) = annotations.as_object_mut() {
         annotations.shift_remove(keys::LAST_APPLIED_CONFIGURATION);
     }
-    let spec = match object["kind"].as_str() {
+    let spec = match kind {
         // The rest is the server's.
-        Some("Service") => json!({ "selector": object["spec"]["selector"] }),
+        "Service" => json!({ "selector": object["spec"]["selector"] }),
         _ => object["spec"].clone(),
     };
-    let mut status = match object["kind"].as_str() {
-        Some("Service") => Value::Null,
+    let mut status = match kind {
+        "Service" => Value::Null,
         _ => object["status"].clone(),
     };
     if let Some(conditions) = status["conditions"].as_array().cloned() {
@@ -159,7 +173,7 @@ fn essence(object: &Value) -> Value {
             .map(|condition| (condition["type"].as_str().expect("a type").to_owned(), condition));
         status["conditions"] = Value::Object(by_type.collect());
     }
-    if object["kind"] == "ReplicaSet" {
+    if kind == "ReplicaSet" {
         // How often it was written.
         status.as_object_mut().expect("a status").shift_remove("observedGeneration");
     }
@@ -192,7 +206,9 @@ fn differences(path: &str, recorded: &Value, left: &Value, found: &mut Vec<Strin
             differences(&format!("{path}.{key}"), recorded, left, found);
         }
     } else if recorded != left {
-        found.push(format!("{path}: {recorded} -> {left}"));
+        let brief =
+            |value: &Value| if value.is_object() { "an object".to_owned() } else { value.to_string() };
+        found.push(format!("{path}: {} -> {}", brief(recorded), brief(left)));
     }
 }
 
@@ -203,7 +219,7 @@ fn paused_at(step: Option<i32>) -> impl Fn(&Rollout) -> bool {
 
 async fn idle(world: World) {
     let world = Reached::through(world, "idle", |_| true).await;
-    as_recorded(world, "idle", &[]).await;
+    as_recorded(world, "idle", &[PAUSED_FROM_THE_BEGINNING]).await;
 }
 
 async fn mid_canary(world: World) {
@@ -223,7 +239,7 @@ async fn aborted(world: World) {
         degraded(rollout) && status.updated_replicas.unwrap_or(0) == 0 && status.available_replicas == Some(5)
     })
     .await;
-    as_recorded(world, "aborted", &[]).await;
+    as_recorded(world, "aborted", &[NOT_PAUSED_AFTER_AN_ABORT]).await;
 }
 
 async fn paused_by_spec_with_ephemeral_metadata(world: World) {
@@ -258,5 +274,5 @@ async fn blue_green_inside_the_scale_down_delay(world: World) {
         healthy(rollout) && rollout.status().replicas == Some(6)
     })
     .await;
-    as_recorded(world, "bgdelay", &[]).await;
+    as_recorded(world, "bgdelay", &[PAUSED_FROM_THE_BEGINNING]).await;
 }
