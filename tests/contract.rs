@@ -9,6 +9,8 @@
     reason = "a test that cannot go on fails; one that is skipped says so"
 )]
 
+#[path = "contract/compatibility.rs"]
+mod compatibility;
 #[path = "support/tools.rs"]
 mod tools;
 

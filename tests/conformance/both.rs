@@ -1,6 +1,6 @@
 //! Tests that run on each cluster: once, or by each driver with several sizes.
 
-/// Runs scenarios on both clusters, by both drivers, with several sizes.
+/// Runs scenarios on both clusters, by both drivers, with several sizes; and once under Argo Rollouts' own ClusterRole.
 macro_rules! scenarios {
     ($($name:ident)+) => {
         mod on_the_embedded_cluster {
@@ -9,6 +9,14 @@ macro_rules! scenarios {
 
         mod on_kubernetes {
             $(#[test] fn $name() { crate::scenarios::real(super::$name); })+
+        }
+
+        mod under_argo_rollouts_cluster_role_on_the_embedded_cluster {
+            $(#[test] fn $name() { crate::scenarios::embedded_under_its_role(super::$name); })+
+        }
+
+        mod under_argo_rollouts_cluster_role_on_kubernetes {
+            $(#[test] fn $name() { crate::scenarios::real_under_its_role(super::$name); })+
         }
     };
 }

@@ -27,7 +27,7 @@ fn candidate(world: &World, identity: &str) -> Member {
     }))
 }
 
-async fn a_stopped_leader_hands_over(world: World) {
+pub async fn a_stopped_leader_hands_over(world: World) {
     let first = candidate(&world, "first");
     first.lead().await;
     let second = candidate(&world, "second");

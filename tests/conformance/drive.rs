@@ -10,7 +10,8 @@ use rolloutd::pb::v1;
 use rolloutd::pb::v1::promote_rollout_request::{From as Seen, Target};
 use serde_json::{Value, json};
 
-use crate::world::{World, image};
+use crate::role;
+use crate::world::{Rights, World, image};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -66,24 +67,33 @@ impl Drive<'_> {
 
     pub async fn create(&self, manifest: Value) {
         self.interrupt().await;
-        match self.driver {
-            Driver::Patches => {
-                let rollout = serde_json::from_value(manifest).expect("a rollout");
-                let created = self.world.rollouts().create(&PostParams::default(), &rollout).await;
-                created.expect("it is created");
-            }
-            Driver::Rpcs => {
-                let request = v1::ApplyManifestRequest {
-                    parent: format!("namespaces/{}", self.world.namespace),
-                    manifest: manifest.to_string(),
-                    ..Default::default()
-                };
-                let applied =
-                    self.world.rpc().apply_manifest(request).await.expect("it is applied").into_inner();
+        match (self.driver, self.world.rights) {
+            (Driver::Rpcs, Rights::All) => {
+                let applied = self.apply(&manifest).await.expect("it is applied");
                 assert_eq!(applied.objects.len(), 1);
             }
+            (Driver::Rpcs, Rights::ArgoRollouts) => {
+                let refused = self.apply(&manifest).await.expect_err("no server creates rollouts there");
+                role::lacks(&refused, "create", &self.world.namespace);
+                self.create_by_client(manifest).await;
+            }
+            (Driver::Patches, _) => self.create_by_client(manifest).await,
         }
         self.foretell("create").await;
+    }
+
+    async fn create_by_client(&self, manifest: Value) {
+        let rollout = serde_json::from_value(manifest).expect("a rollout");
+        self.world.rollouts().create(&PostParams::default(), &rollout).await.expect("it is created");
+    }
+
+    async fn apply(&self, manifest: &Value) -> Result<v1::ApplyManifestResponse, tonic::Status> {
+        let request = v1::ApplyManifestRequest {
+            parent: format!("namespaces/{}", self.world.namespace),
+            manifest: manifest.to_string(),
+            ..Default::default()
+        };
+        self.world.rpc().apply_manifest(request).await.map(tonic::Response::into_inner)
     }
 
     /// Creates Services that select the rollout's pods.
@@ -153,15 +163,23 @@ impl Drive<'_> {
     /// Deletes it, and waits until it is gone with everything below it.
     pub async fn delete(&self) {
         self.interrupt().await;
-        match self.driver {
-            Driver::Patches => {
-                let deleted = self.world.rollouts().delete("web", &DeleteParams::foreground()).await;
-                deleted.expect("it is deleted");
-            }
-            Driver::Rpcs => {
-                let propagation = v1::delete_rollout_request::Propagation::Foreground.into();
+        let propagation = v1::delete_rollout_request::Propagation::Foreground.into();
+        match (self.driver, self.world.rights) {
+            (Driver::Rpcs, Rights::All) => {
                 call!(self.delete_rollout(DeleteRolloutRequest { propagation: propagation }));
             }
+            (Driver::Rpcs, Rights::ArgoRollouts) => {
+                let request =
+                    v1::DeleteRolloutRequest { name: self.name(), propagation, ..Default::default() };
+                let refused = self.world.rpc().delete_rollout(request).await;
+                role::lacks(
+                    &refused.expect_err("no server deletes rollouts there"),
+                    "delete",
+                    &self.world.namespace,
+                );
+                self.delete_by_client().await;
+            }
+            (Driver::Patches, _) => self.delete_by_client().await,
         }
         let gone = kube::runtime::wait::await_condition(
             self.world.rollouts(),
@@ -169,6 +187,11 @@ impl Drive<'_> {
             |rollout: Option<&Rollout>| rollout.is_none(),
         );
         gone.await.expect("the watch works");
+    }
+
+    async fn delete_by_client(&self) {
+        let deleted = self.world.rollouts().delete("web", &DeleteParams::foreground()).await;
+        deleted.expect("it is deleted");
     }
 
     pub async fn set_image(&self, version: &str) {

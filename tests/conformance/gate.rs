@@ -20,13 +20,12 @@ struct Refusal {
     message: String,
 }
 
-impl Refusal {
-    fn answer(&self) -> Response<Body> {
-        let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403,
-            "reason": "Forbidden", "message": self.message });
-        let answer = Response::builder().status(403).header("content-type", "application/json");
-        answer.body(Body::from(status.to_string().into_bytes())).expect("an answer")
-    }
+/// The answer to what is forbidden, in these words.
+pub fn forbidden(message: &str) -> Response<Body> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403,
+        "reason": "Forbidden", "message": message });
+    let answer = Response::builder().status(403).header("content-type", "application/json");
+    answer.body(Body::from(status.to_string().into_bytes())).expect("an answer")
 }
 
 impl Gate {
@@ -36,7 +35,7 @@ impl Gate {
         let send = tower::service_fn(move |request: Request<Body>| {
             let refused = refusal.lock().unwrap().as_ref().and_then(|refusal| {
                 let is_meant = request.method() == refusal.method && request.uri().path() == refusal.path;
-                is_meant.then(|| refusal.answer())
+                is_meant.then(|| forbidden(&refusal.message))
             });
             let client = client.clone();
             async move {

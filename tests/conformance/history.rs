@@ -130,24 +130,30 @@ impl History {
 
     /// Checks the properties over all that was written so far.
     pub fn check(&self) {
+        self.check_of(NAME, 0);
+    }
+
+    /// The same for the rollout of this name, of which others wrote what is older than `since`.
+    pub fn check_of(&self, name: &str, since: u64) {
         assert!(!self.entries.lock().unwrap().is_empty(), "nothing was recorded, nothing would be checked");
         let mut properties = Properties::new(SignedDuration::ZERO);
         for (version, entry) in self.entries.lock().unwrap().iter() {
             let seen = match entry {
-                Entry::Rollout(rollout) if rollout.name_any() == NAME => Version::Rollout(rollout),
-                Entry::Set(set) if controller(set).is_some_and(|owner| owner.name == NAME) => {
+                Entry::Rollout(rollout) if rollout.name_any() == name => Version::Rollout(rollout),
+                Entry::Set(set) if controller(set).is_some_and(|owner| owner.name == name) => {
                     Version::Set(set)
                 }
                 Entry::Service(service) => Version::Service(service),
-                Entry::Gone(name) if name == NAME => {
+                Entry::Gone(gone) if gone == name => {
                     properties.forget();
                     continue;
                 }
-                Entry::Gone(name) => Version::NoSet(name),
+                Entry::Gone(set) => Version::NoSet(set),
                 Entry::Rollout(_) | Entry::Set(_) | Entry::Malformed => continue,
             };
             // Who wrote it is not told; nobody else writes what is judged, but people and the garbage collector delete.
             let by = match seen {
+                _ if *version < since => By::Others,
                 Version::NoSet(_) => By::Others,
                 Version::Set(set) if set.metadata.deletion_timestamp.is_some() => By::Others,
                 _ => By::Us,

@@ -54,6 +54,31 @@ pub fn real(scenario: impl AsyncFn(&Drive<'_>, i32)) {
     kubernetes::runtime().block_on(futures::future::join_all(runs().map(run)));
 }
 
+/// With which a scenario runs once: RPCs, which need rights too, and a few pods.
+const ONCE: (Driver, i32) = (Driver::Rpcs, 3);
+
+/// Runs a scenario where the control plane may do what Argo Rollouts' own ClusterRole grants.
+async fn under_its_role(scenario: impl AsyncFn(&Drive<'_>, i32), world: World) {
+    let (world, (driver, replicas)) = (world.led(), ONCE);
+    scenario(&Drive { world: &world, driver }, replicas).await;
+    world.finish().await;
+}
+
+/// Runs a scenario so on the embedded cluster.
+pub fn embedded_under_its_role(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    in_virtual_time(async || under_its_role(&scenario, World::embedded_under_its_role().await).await);
+}
+
+/// Runs a scenario so on the real cluster, where there is one.
+pub fn real_under_its_role(scenario: impl AsyncFn(&Drive<'_>, i32)) {
+    kubernetes::runtime().block_on(async {
+        match World::real_under_its_role().await {
+            Some(world) => under_its_role(scenario, world).await,
+            None => println!("skipped: KUBEBUILDER_ASSETS is not set"),
+        }
+    });
+}
+
 scenarios! {
     create
     rolling_update_without_steps

@@ -26,6 +26,7 @@ use crate::foretold::Foretold;
 use crate::gate::Gate;
 use crate::history::History;
 use crate::kubernetes::{self, Kubernetes};
+use crate::role;
 
 /// How long pods take to start here.
 pub const START_UP: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ pub struct World {
     pub history: History,
     /// What is foretold and then compared, where it is.
     pub foretold: Option<Foretold>,
+    /// What its control plane may do.
+    pub rights: Rights,
     connect: Kube,
     clock: Clock,
     member: Option<Member>,
@@ -50,12 +53,22 @@ pub struct World {
     own: Option<(Arc<Kubernetes>, SimCluster)>,
 }
 
+/// What a control plane may do in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Everything.
+    All,
+    /// What Argo Rollouts' own ClusterRole grants.
+    ArgoRollouts,
+}
+
 /// What only the embedded cluster has.
 pub struct Embedded {
     pub api: ApiServer,
     /// What the control plane and the simulated controllers send passes through it.
     pub gate: Gate,
-    simcluster: SimCluster,
+    /// Runs pods; `None` while nobody does.
+    simcluster: Option<SimCluster>,
 }
 
 struct Kube {
@@ -127,12 +140,18 @@ impl Member {
 /// The real API server that worlds share, and the pods on it.
 static PREPARED: OnceCell<Option<(Arc<Kubernetes>, SimCluster)>> = OnceCell::const_new();
 
+/// Runs the pods of a real cluster.
+pub async fn run_pods(kubernetes: &Kubernetes) -> SimCluster {
+    let client = kubernetes.client("simcluster").await.expect("a client");
+    SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged))
+}
+
 async fn real_cluster() -> Option<Arc<Kubernetes>> {
     let prepare = || async {
         let kubernetes = kubernetes::shared().await?;
         let client = kubernetes.client("simcluster").await.expect("a client");
         install_crds(&client, crd::definitions()).await;
-        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        let simcluster = run_pods(&kubernetes).await;
         Some((kubernetes, simcluster))
     };
     PREPARED.get_or_init(prepare).await.as_ref().map(|(kubernetes, _)| Arc::clone(kubernetes))
@@ -157,7 +176,7 @@ fn simcluster_config(clock: Clock, namespaces: Namespaces) -> simcluster::Config
     simcluster::Config { clock, behaviour, seed: 1, namespaces }
 }
 
-async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition>) {
+pub async fn install_crds(client: &Client, definitions: Vec<CustomResourceDefinition>) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in definitions {
         api.create(&PostParams::default(), &definition).await.expect("the CRD is accepted");
@@ -182,6 +201,21 @@ impl World {
         Some((world, client))
     }
 
+    /// The same for a control plane that may do what Argo Rollouts' own may.
+    pub async fn real_under_its_role() -> Option<Self> {
+        let kubernetes = real_cluster().await?;
+        Some(Self::under_its_role(&kubernetes).await)
+    }
+
+    /// A world on this API server for a control plane that may do what Argo Rollouts' own may, without one yet.
+    pub async fn under_its_role(kubernetes: &Kubernetes) -> Self {
+        let mut world = Self::on(kubernetes, Some(role::USER)).await;
+        let (_, user) = world.connect.clients.first().expect("a client for each part");
+        role::grant(&world.client, user).await;
+        world.rights = Rights::ArgoRollouts;
+        world
+    }
+
     /// A world on an embedded cluster of its own; for a runtime whose time is paused.
     pub async fn embedded() -> Self {
         Self::embedded_with(crd::definitions()).await.led()
@@ -189,18 +223,42 @@ impl World {
 
     /// The same with other definitions, and without a control plane.
     pub async fn embedded_with(definitions: Vec<CustomResourceDefinition>) -> Self {
+        let mut world = Self::embedded_at_rest(definitions, Rights::All).await;
+        world.run_pods();
+        world
+    }
+
+    /// A world on an embedded cluster for a control plane that may do what Argo Rollouts' own may, without one yet.
+    pub async fn embedded_under_its_role() -> Self {
+        let mut world = Self::embedded_at_rest(crd::definitions(), Rights::ArgoRollouts).await;
+        world.run_pods();
+        world
+    }
+
+    /// The same as [`Self::embedded_with`], for a control plane with these rights, and nobody runs pods yet.
+    pub async fn embedded_at_rest(definitions: Vec<CustomResourceDefinition>, rights: Rights) -> Self {
         let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
         let api = ApiServer::new(apiserver::Config::new(clock.clone()));
         let client = api.client("test");
         install_crds(&client, definitions).await;
         let gate = Gate::default();
-        let simcluster = SimCluster::start(
-            gate.through(api.client("simcluster")),
-            simcluster_config(clock.clone(), Namespaces::Managed),
-        );
-        let clients = Part::ALL.into_iter().map(|part| (part, gate.through(api.client(part.agent()))));
+        let clients = Part::ALL.into_iter().map(|part| {
+            let client = gate.through(api.client(part.agent()));
+            match rights {
+                Rights::All => (part, client),
+                Rights::ArgoRollouts => (part, role::guarded(client)),
+            }
+        });
         let world = Self::new(client, Kube { clients: clients.collect() }, clock).await;
-        Self { embedded: Some(Embedded { api, gate, simcluster }), ..world }
+        Self { rights, embedded: Some(Embedded { api, gate, simcluster: None }), ..world }
+    }
+
+    /// Runs pods on the embedded cluster from now on.
+    pub fn run_pods(&mut self) {
+        let embedded = self.embedded.as_mut().expect("this world is an embedded one");
+        let client = embedded.gate.through(embedded.api.client("simcluster"));
+        let config = simcluster_config(self.clock.clone(), Namespaces::Managed);
+        embedded.simcluster = Some(SimCluster::start(client, config));
     }
 
     /// A world on a real API server of its own, with other definitions and without a control plane; `None` where there is none.
@@ -208,7 +266,7 @@ impl World {
         let kubernetes = Arc::new(kubernetes::own().await?);
         let client = kubernetes.client("simcluster").await.expect("a client");
         install_crds(&client, definitions).await;
-        let simcluster = SimCluster::start(client, simcluster_config(Clock::wall(), Namespaces::Unmanaged));
+        let simcluster = run_pods(&kubernetes).await;
         let world = Self::on(&kubernetes, None).await;
         Some(Self { own: Some((kubernetes, simcluster)), ..world })
     }
@@ -233,6 +291,7 @@ impl World {
             namespace,
             history,
             foretold: None,
+            rights: Rights::All,
             connect,
             clock,
             member: None,
@@ -330,6 +389,11 @@ impl World {
         self.embedded.as_ref().map(|embedded| &embedded.gate)
     }
 
+    /// Whether its cluster is an embedded one, whose time passes at once.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// What only the embedded cluster has.
     pub fn cluster(&self) -> &Embedded {
         self.embedded.as_ref().expect("this world is an embedded one")
@@ -337,7 +401,7 @@ impl World {
 
     /// The pods of this world's cluster.
     pub fn simcluster(&self) -> &SimCluster {
-        let embedded = self.embedded.as_ref().map(|embedded| &embedded.simcluster);
+        let embedded = self.embedded.as_ref().and_then(|embedded| embedded.simcluster.as_ref());
         let own = || self.own.as_ref().map(|(_, simcluster)| simcluster);
         let shared = || PREPARED.get()?.as_ref().map(|(_, simcluster)| simcluster);
         embedded.or_else(own).or_else(shared).expect("every world has pods")

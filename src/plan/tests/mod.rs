@@ -16,4 +16,5 @@ mod live_pods;
 mod properties;
 mod rollback_window;
 mod scenarios;
+mod takeover;
 mod world;

@@ -97,6 +97,14 @@ mod tests {
     }
 
     #[test]
+    fn of_all_namespaces_that_take_none_only_the_first_is_news() {
+        let kept = Kept::default();
+        assert!(kept.refuse("shop"));
+        assert!(!kept.refuse("shop") && !kept.refuse("other"), "one warning is enough");
+        assert!(kept.is_refused("shop") && kept.is_refused("other") && !kept.is_refused("third"));
+    }
+
+    #[test]
     fn memory_is_bounded_for_each_rollout_and_in_all() {
         let kept = Kept::default();
         for second in 0..300 {
