@@ -1,11 +1,14 @@
+mod limits;
+mod refused;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::crd::{Rollout, keys};
-use crate::plan::{self, Attempt, Blocker, PodFault, PodPart, ReplicaSet, Service, Setback};
+use crate::plan::{self, Attempt, Blocker, PodFault, PodPart, ReplicaSet, Service, SetStatus, Setback};
 
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -67,9 +70,14 @@ fn fresh(replicas: i32, strategy: &Value) -> Copied {
 /// The same once it is at rest, with a change of its spec.
 fn updated(replicas: i32, strategy: &Value, change: &Value) -> Copied {
     let copied = fresh(replicas, strategy);
-    let seen = foresee(copied, ASSUMED).unwrap().states.pop().unwrap().seen;
+    changed(foresee(copied, ASSUMED).unwrap().states.pop().unwrap().seen, change)
+}
+
+/// A state with a change of its spec; all of its pods are ready.
+fn changed(seen: Observed, change: &Value) -> Copied {
     let mut object = serde_json::to_value(&*seen.rollout).unwrap();
-    json_patch::merge(&mut object, &json!({ "metadata": { "generation": 2 }, "spec": change }));
+    let generation = seen.rollout.metadata.generation.unwrap() + i64::from(*change != json!({}));
+    json_patch::merge(&mut object, &json!({ "metadata": { "generation": generation }, "spec": change }));
     let pods = seen.sets.iter().flat_map(|set| {
         let pod = |number: i32| Pod {
             name: format!("{}-{number}", set.name),
@@ -226,25 +234,6 @@ fn a_restart_replaces_pods_few_at_a_time() {
 }
 
 #[test]
-fn what_is_refused_stays_refused() {
-    let mut copied = updated(2, &steps(), &v2());
-    let creates = plan::plan(&copied.seen, copied.now).sets.remove(0).name().to_owned();
-    copied.seen.setbacks = vec![Setback {
-        attempt: Attempt::Create(creates.clone()),
-        reason: "Forbidden".to_owned(),
-        message: "exceeded quota".to_owned(),
-        since: copied.now,
-        next_try: None,
-    }];
-    let timeline = foresee(copied.clone(), ASSUMED).unwrap();
-    let last = timeline.states.last().unwrap();
-    assert_eq!(last.seen.sets.len(), 1);
-    assert!(last.blockers.iter().any(|blocker| blocker.reason == BlockerReason::WriteRefused));
-    copied.seen.setbacks[0].attempt = Attempt::Create("another".to_owned());
-    assert_eq!(foresee(copied, ASSUMED).unwrap().states.last().unwrap().seen.sets.len(), 2);
-}
-
-#[test]
 fn pods_that_cannot_run_stay_so_unless_they_are_taken_to_start() {
     let mut copied = updated(2, &steps(), &json!({ "minReadySeconds": 0 }));
     let fault = |pod: &mut Pod, created: i64| {
@@ -316,70 +305,6 @@ fn what_the_plan_must_know_is_asked_for() {
     copied.seen.absent_services.insert("active".to_owned());
     let timeline = foresee(copied, ASSUMED).unwrap();
     assert_eq!(told(&timeline), [row(0, None, "", BlockerReason::ServiceMissing)]);
-}
-
-#[test]
-fn a_timeline_without_end_is_cut_off() {
-    let many = i32::try_from(MOST_PODS).unwrap() + 1;
-    let timeline = foresee(fresh(many, &steps()), ASSUMED).unwrap();
-    assert_eq!((timeline.states.len(), timeline.end), (0, End::CutOff(Limit::Pods)));
-    let long = json!({ "canary": { "steps": [{ "setWeight": 50 }, { "pause": { "duration": "9000h" } }, { "pause": {} }] } });
-    let timeline = foresee(updated(2, &long, &v2()), ASSUMED).unwrap();
-    assert_eq!((timeline.states.len(), timeline.end), (1, End::CutOff(Limit::Time)));
-    assert_eq!(Limit::Time.to_string(), "it would take longer than 366 days");
-    let pause = json!({ "pause": { "duration": 1 } });
-    let steps: Vec<Value> = vec![pause; MOST_STATES + 2];
-    let timeline = foresee(updated(1, &json!({ "canary": { "steps": steps } }), &v2()), ASSUMED).unwrap();
-    assert_eq!((timeline.states.len(), timeline.end), (MOST_STATES, End::CutOff(Limit::States)));
-}
-
-#[test]
-fn what_takes_too_much_work_is_cut_off() {
-    let restart = json!({ "restartAt": (now() + second(30)).to_string() });
-    let one_by_one = json!({ "canary": { "maxUnavailable": 1, "maxSurge": 0, "steps": [] } });
-    let timeline = foresee(updated(3_000, &one_by_one, &restart), ASSUMED).unwrap();
-    assert_eq!(timeline.end, End::CutOff(Limit::Effort));
-    // A rollout that is long in itself takes longer to decide about.
-    let note = json!({ "template": { "metadata": { "annotations": { "note": "x".repeat(1_000_000) } } } });
-    let pause = json!({ "pause": { "duration": 1 } });
-    let steps: Vec<Value> = vec![pause; MOST_STATES + 2];
-    let timeline = foresee(updated(1, &json!({ "canary": { "steps": steps } }), &note), ASSUMED).unwrap();
-    assert_eq!(timeline.end, End::CutOff(Limit::Effort));
-    assert!(timeline.states.len() < MOST_STATES);
-}
-
-#[test]
-fn one_state_is_kept_at_a_time() {
-    let mut rollouts: Vec<Weak<Rollout>> = Vec::new();
-    let mut kept = Vec::new();
-    let mut tell = |state: &State| {
-        kept.push(rollouts.iter().filter(|rollout| rollout.strong_count() > 0).count());
-        rollouts.push(Arc::downgrade(&state.seen.rollout));
-        ControlFlow::Continue(())
-    };
-    let promoted = Assumptions { endless_pauses: EndlessPauses::ArePromoted, ..ASSUMED };
-    super::foresee(updated(4, &steps(), &v2()), promoted, &mut tell).unwrap();
-    assert_eq!(kept, [0, 1, 1]);
-}
-
-#[test]
-fn who_has_no_room_for_a_state_is_told_no_more() {
-    let mut told = 0;
-    let mut tell = |_: &State| {
-        told += 1;
-        if told < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
-    let foreseen = super::foresee(updated(4, &steps(), &v2()), ASSUMED, &mut tell).unwrap();
-    assert_eq!((foreseen.end, foreseen.reached), (End::CutOff(Limit::Answer), second(40)));
-    assert_eq!(told, 2);
-}
-
-#[test]
-fn ten_thousand_pods_are_followed() {
-    let copied = updated(10_000, &json!({ "canary": { "maxSurge": "25%", "maxUnavailable": "25%" } }), &v2());
-    let timeline = foresee(copied, ASSUMED).unwrap();
-    assert_eq!(timeline.end, End::Rest);
-    assert!(told(&timeline).last().unwrap().2.contains("v2: 10000/10000"));
 }
 
 #[test]

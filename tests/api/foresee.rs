@@ -240,6 +240,36 @@ async fn a_container_that_is_not_there_is_named_where_the_request_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_that_cannot_run_are_named_and_stay_so_unless_a_time_is_given() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    world.store_set("web", "foreign", 1, "web:1").await;
+    world.store_pod("web", "foreign").await;
+    let plan = async |update, assumptions| {
+        let assumptions = Some(assumptions);
+        let request = v1::PlanRolloutRequest { name: name("web"), update, assumptions, ..Default::default() };
+        world.untouched(world.rollouts().plan_rollout(request)).await.unwrap().into_inner()
+    };
+    let as_it_is = plan(None, v1::PlanAssumptions::default()).await;
+    let last = as_it_is.timeline.last().unwrap();
+    assert_eq!(
+        (last.state(), last.blockers[0].reason()),
+        (State::Degraded, Reason::ProgressDeadlineExceeded)
+    );
+    let [warning] = as_it_is.warnings.as_slice() else { panic!("{:?}", as_it_is.warnings) };
+    assert_eq!(warning.reason, "PODS_FAILING");
+    let said = "pod \"web-foreign-1\" cannot run now (container \"web\": CrashLoopBackOff: back-off 5m0s); \
+        the timeline takes it that this stays so, unless assumptions.pod_start_up is given";
+    assert_eq!(warning.description, said);
+    let in_time = v1::PlanAssumptions { pod_start_up: milliseconds(50), ..Default::default() };
+    let mended = plan(None, in_time).await;
+    assert_eq!(mended.timeline.last().unwrap().state(), State::Healthy);
+    assert_eq!(mended.warnings[0].reason, "PODS_FAILING");
+    let another = plan(Some(images("web:2")), v1::PlanAssumptions::default()).await;
+    assert_eq!(another.warnings, [], "nothing is expected of the version before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_set_whose_hash_is_anothers_is_known_by_its_template() {
     let world = World::new().await;
     world.store_rollout("web").await;

@@ -4,14 +4,15 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Dev, path_with_programs, succeeds};
+use crate::process::{Dev, fails, path_with_programs, succeeds};
 use crate::tools::{has_grpcurl, has_kubectl};
 
-/// The block of shell lines that a comment marks.
+/// The block that a comment marks.
 fn block(mark: &str) -> String {
     let readme = include_str!("../../README.md");
     let (_, after) =
-        readme.split_once(&format!("<!-- tested: {mark} -->\n```sh\n")).expect("the README marks it");
+        readme.split_once(&format!("<!-- tested: {mark} -->\n```")).expect("the README marks it");
+    let (_language, after) = after.split_once('\n').expect("the block begins");
     let (block, _) = after.split_once("\n```").expect("the block ends");
     block.to_owned()
 }
@@ -55,10 +56,23 @@ fn every_command_works_as_pasted() {
 fn a_pipeline_plans_a_file_with_a_cluster_of_its_own() {
     // A port that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-    let block = block("pipeline");
+    let (pipeline, planned) = (block("pipeline"), block("planned"));
     let dev = "rolloutd dev &";
-    assert!(block.contains(dev), "{block}");
-    let script = block.replace(dev, &format!("rolloutd dev --listen {address} --http 127.0.0.1:0 &"));
+    assert!(pipeline.contains(dev), "{pipeline}");
+    let script = pipeline.replace(dev, &format!("rolloutd dev --listen {address} --http 127.0.0.1:0 &"));
     let folder = tempfile::tempdir().expect("a folder");
-    succeeds(bash(&script).env("ROLLOUTD_SERVER", address.to_string()).env("HOME", folder.path()));
+    let run = |script: &str| {
+        let mut command = bash(script);
+        command.env("ROLLOUTD_SERVER", address.to_string()).env("HOME", folder.path());
+        command
+    };
+    let printed = succeeds(&mut run(&script));
+    assert!(printed.contains(&format!("{planned}\n")), "{planned}\nis not in\n{printed}");
+    // The cluster has gone with the job, also when that ends at a failure.
+    fails(&mut run("rolloutctl list"));
+    let failing = script.replace("deploy/examples/canary.yaml --wait", "no-such-file");
+    assert_ne!(failing, script);
+    let (code, complaint) = fails(&mut run(&failing));
+    assert!(code.is_some_and(|code| code > 0) && complaint.contains("no-such-file"), "{code:?} {complaint}");
+    fails(&mut run("rolloutctl list"));
 }

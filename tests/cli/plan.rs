@@ -143,6 +143,32 @@ async fn a_rollout_that_would_end_degraded_unasked_ends_with_7_and_warnings_are_
 }
 
 #[tokio::test]
+async fn a_plan_that_is_cut_off_passes_no_pipeline() {
+    let server = Server::start().await;
+    let warning = v1::Warning {
+        reason: "CUT_OFF".to_owned(),
+        description: "nothing of it could be foreseen".to_owned(),
+        ..Default::default()
+    };
+    server.answer(v1::PlanRolloutResponse { warnings: vec![warning.clone()], ..timeline([]) });
+    let ended = run(&server, "plan web").await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), "Nothing of it could be foreseen.\n"));
+    let stderr =
+        "warning: nothing of it could be foreseen\nerror: nothing of default/web could be foreseen\n";
+    assert_eq!(ended.stderr, stderr);
+    server.answer(v1::PlanRolloutResponse { warnings: vec![warning], ..timeline([paused()]) });
+    let ended = run(&server, "plan web -o json").await;
+    assert_eq!(ended.code, Some(7), "{ended:?}");
+    assert!(ended.stderr.ends_with("error: the end of default/web could not be foreseen\n"), "{ended:?}");
+
+    let stuck = v1::PlannedState { state: State::Progressing.into(), ..degraded() };
+    server.answer(timeline([paused(), stuck]));
+    let ended = run(&server, "plan web").await;
+    assert_eq!(ended.code, Some(7), "{ended:?}");
+    assert_eq!(ended.stderr, "error: default/web would be stuck: RolloutAborted\n");
+}
+
+#[tokio::test]
 async fn what_cannot_be_planned_is_said() {
     let server = Server::start().await;
     server.refuse::<v1::PlanRolloutResponse>(Status::new(Code::NotFound, "no"));
@@ -173,6 +199,28 @@ async fn a_diff_says_what_the_rollouts_would_do_that_it_changes() {
     assert_eq!(value["objects"][0]["outcome"], "OUTCOME_CONFIGURED");
     assert_eq!(value["plans"][0]["name"], NAME);
     assert_eq!(value["plans"][0]["timeline"][0]["stepIndex"], 1);
+}
+
+#[tokio::test]
+async fn a_diff_passes_on_what_a_plan_warns_of() {
+    let server = Server::start().await;
+    let warning = |reason: &str, description: &str| v1::Warning {
+        reason: reason.to_owned(),
+        description: description.to_owned(),
+        ..Default::default()
+    };
+    let known = warning("UNKNOWN_FIELD", "nobody knows it");
+    server.answer(v1::ApplyManifestResponse {
+        warnings: vec![known.clone()],
+        ..applied([checked(Outcome::Configured)])
+    });
+    let warnings = vec![known, warning("CUT_OFF", "the timeline goes on")];
+    server.answer(v1::PlanRolloutResponse { warnings, ..timeline([paused()]) });
+    let ended = run_with_input(&server, "diff -f -", "x").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("default/web would go so:\n"), "{ended:?}");
+    // What is said of the manifest is not said twice.
+    assert_eq!(ended.stderr, "warning: nobody knows it\nwarning: the timeline goes on\n");
 }
 
 #[tokio::test]

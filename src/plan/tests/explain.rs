@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::scenarios::{endless_pause, healthy};
 use super::world::{Outcome, World};
+use crate::crd::ConditionType;
 use crate::plan::{
     Attempt, Blocker, BlockerReason, Object, Plan, Pod, PodFault, PodPart, Question, SetFailure, Setback,
 };
@@ -230,6 +231,27 @@ fn each_fault_of_a_spec_is_told() {
     assert!(blockers.iter().all(|blocker| blocker.since == Some(world.now)));
     world.edit(|spec| spec["strategy"]["canary"]["steps"] = json!(vec![json!({ "setWeight": 101 }); 1000]));
     assert_eq!(world.plan().blockers.len(), 16);
+}
+
+#[test]
+fn a_fault_of_a_spec_is_there_since_the_status_names_it() {
+    let mut world = healthy(3, json!({}));
+    let mut since = Vec::new();
+    for weight in [101, 102, 102] {
+        world.now += seconds(5);
+        world.edit(|spec| {
+            spec["strategy"]["canary"]["steps"] = json!([{ "setWeight": weight }, { "pause": {} }])
+        });
+        world.settle();
+        world.now += seconds(5);
+        since.push(
+            world.now.duration_since(blocker(&world, BlockerReason::InvalidSpec).since.unwrap()).as_secs(),
+        );
+    }
+    assert_eq!(since, [5, 5, 15]);
+    let status = world.status();
+    let condition = status.condition(&ConditionType::InvalidSpec).unwrap();
+    assert_eq!(world.now.duration_since(condition.last_transition_time.instant()), seconds(25));
 }
 
 #[test]
