@@ -113,7 +113,7 @@ impl World {
     /// ReplicaSet takes as long as some of them; the rest is a plan's own work, and the rollout's way through JSON.
     pub(super) fn effort(&self) -> u64 {
         const OF_A_PLAN: u64 = 200;
-        const OF_A_SET: u64 = 20;
+        const OF_A_SET: u64 = 500;
         const BYTES: u64 = 20;
         let pods: usize = self.pods.values().map(Pods::len).sum();
         let sets = self.seen.sets.len() + self.seen.orphans.len();

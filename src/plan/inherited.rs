@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::event::{self, Event};
+use super::injected;
 use super::observed::{Observed, ReplicaSet};
 use crate::crd::keys;
 use crate::hash::digest;
@@ -94,7 +95,7 @@ pub(super) fn notices(seen: &Observed) -> impl Iterator<Item = Event> {
 pub(super) enum Role {
     /// The one that has its pod template: it gets the Rollout's annotations whatever it has (contract 4.1), unless it has them from us.
     New,
-    /// An older one: one that was not created by us is only touched for the sake of labels.
+    /// An older one: it keeps the annotations that it got as the newest, which say what it was made from.
     Older,
 }
 
@@ -103,32 +104,34 @@ pub(super) enum Role {
 pub(super) struct Changes {
     pub labels: Map<String, Value>,
     pub annotations: Map<String, Value>,
+    /// Whether they are no reason for a write of their own: a set that another controller left as it is gets labels with the next write that
+    /// it needs anyway, so that taking a rollout over writes nothing.
+    pub can_wait: bool,
 }
 
 /// What is to be changed on a set, so that it has what it inherits.
 #[must_use]
 pub(super) fn changes(rollout: &ObjectMeta, set: &ReplicaSet, role: Role) -> Changes {
-    let own = set.template.pointer("/metadata/labels").and_then(Value::as_object);
-    let wanted = for_child(rollout, |key| own.is_some_and(|own| own.contains_key(key)));
+    let own = injected::own_labels(set);
+    let wanted = for_child(rollout, |key| own.contains_key(key));
     let noted = set.annotations.get(keys::INHERITED).and_then(|text| Note::read(text));
-    let unnoted = |map: &'static str| match (&noted, role, map) {
-        // As the reference left it: its annotations are the Rollout's, its labels the template's or somebody's.
-        (None, Role::New, "annotations") => Foreign::Replaced,
-        (None, Role::Older, "annotations") => Foreign::Adopted,
-        _ => Foreign::Kept,
-    };
     let note = noted.clone().unwrap_or_default();
-    let labels = Merge::of(&wanted.labels, &set.labels, &note.labels, unnoted("labels"));
-    let annotations =
-        Merge::of(&wanted.annotations, &set.annotations, &note.annotations, unnoted("annotations"));
-    let is_reason = match (&noted, role) {
-        (None, Role::Older) => !labels.changes.is_empty(),
-        _ => !labels.changes.is_empty() || !annotations.changes.is_empty(),
+    let labels = Merge::of(&wanted.labels, &set.labels, &note.labels, Foreign::Kept);
+    let annotations = match (role, &noted) {
+        // As the reference left it: its annotations are the Rollout's, its labels the template's or somebody's.
+        (Role::New, None) => {
+            Merge::of(&wanted.annotations, &set.annotations, &note.annotations, Foreign::Replaced)
+        }
+        (Role::New, Some(_)) => {
+            Merge::of(&wanted.annotations, &set.annotations, &note.annotations, Foreign::Kept)
+        }
+        (Role::Older, _) => Merge { changes: Map::new(), given: note.annotations },
     };
-    if !is_reason {
+    if labels.changes.is_empty() && annotations.changes.is_empty() {
         return Changes::default();
     }
-    let mut changes = Changes { labels: labels.changes, annotations: annotations.changes };
+    let can_wait = noted.is_none() && annotations.changes.is_empty();
+    let mut changes = Changes { labels: labels.changes, annotations: annotations.changes, can_wait };
     let new = Note { labels: labels.given, annotations: annotations.given };
     if noted.as_ref() != Some(&new) {
         changes.annotations.insert(keys::INHERITED.to_owned(), json!(new.text()));
@@ -141,8 +144,6 @@ pub(super) fn changes(rollout: &ObjectMeta, set: &ReplicaSet, role: Role) -> Cha
 enum Foreign {
     /// It is somebody's.
     Kept,
-    /// It is ours where it is the Rollout's value.
-    Adopted,
     /// It is ours.
     Replaced,
 }

@@ -219,7 +219,7 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
     // Who goes back to a version by copying its set's template copies what we put into that, too.
     let mut wanted = template.clone();
     pod_template::remove_injected_anti_affinity(&mut wanted);
-    injected::take_out_copied(&mut wanted, set);
+    injected::take_out_copied(seen, &mut wanted, set);
     pod_template::remove_injected_environment(&mut wanted);
     match pod_template::compare(&wanted, &live, UnknownFields::Count) {
         Sameness::Same => Ok(true),
@@ -227,7 +227,7 @@ fn same_template(seen: &Observed, template: &Value, set: &ReplicaSet) -> Result<
         Sameness::Undecided => match seen.defaulted.as_ref().filter(|answer| *answer.given == *template) {
             Some(answer) => Ok(answer.stored.as_deref().is_some_and(|stored| {
                 let mut stored = stored.clone();
-                injected::take_out_copied(&mut stored, set);
+                injected::take_out_copied(seen, &mut stored, set);
                 pod_template::compare(&stored, &live, UnknownFields::Count) == Sameness::Same
             })),
             None => Err(Unclassified::NeedsDefaults),

@@ -130,6 +130,8 @@ struct Change<'a> {
     spec: Map<String, Value>,
     events: Vec<event::Event>,
     after: Option<String>,
+    /// What is written where something else is.
+    beside: inherited::Changes,
 }
 
 impl<'a> Change<'a> {
@@ -140,7 +142,8 @@ impl<'a> Change<'a> {
             labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), json!(set.hash()));
         }
         let (annotations, spec) = (Map::new(), Map::new());
-        Self { set, revision, labels, annotations, spec, events: Vec::new(), after: None }
+        let beside = inherited::Changes::default();
+        Self { set, revision, labels, annotations, spec, events: Vec::new(), after: None, beside }
     }
 
     fn annotate(&mut self, key: &str, value: Value) {
@@ -173,8 +176,13 @@ impl<'a> Change<'a> {
     /// What it inherits of the rollout, where it has not.
     fn inherit(&mut self, seen: &Observed, role: Role) {
         let changes = inherited::changes(&seen.rollout.metadata, self.set, role);
-        self.labels.extend(changes.labels);
-        self.annotations.extend(changes.annotations);
+        match changes.can_wait {
+            true => self.beside = changes,
+            false => {
+                self.labels.extend(changes.labels);
+                self.annotations.extend(changes.annotations);
+            }
+        }
     }
 
     fn deadline(&mut self, deadline: Deadline) {
@@ -214,7 +222,11 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn action(self) -> Option<SetAction> {
+    fn action(mut self) -> Option<SetAction> {
+        if !(self.labels.is_empty() && self.annotations.is_empty() && self.spec.is_empty()) {
+            self.labels.extend(self.beside.labels);
+            self.annotations.extend(self.beside.annotations);
+        }
         let mut patch = Map::new();
         let mut metadata = Map::new();
         for (field, values) in [("labels", self.labels), ("annotations", self.annotations)] {

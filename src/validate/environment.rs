@@ -75,8 +75,10 @@ pub fn environment(rollout: &Rollout, side: Side) -> Result<Option<Values>, Vec<
     let path = annotation(side.key());
     let Some(text) = stated(&rollout.metadata, side.key()) else { return Ok(None) };
     let values: Values = serde_json::from_str(text).map_err(|error| {
-        // The text is not shown: it may hold what it should not.
-        vec![Violation::forbidden(path.clone(), format!("must be a JSON object of strings: {error}"))]
+        // Neither the text nor serde's message is shown, which quotes it: it may hold what it should not.
+        let (line, column) = (error.line(), error.column());
+        let detail = format!("must be a JSON object of strings (line {line}, column {column})");
+        vec![Violation::forbidden(path.clone(), detail)]
     })?;
     let mut violations = values_of(&values, &allowed(&rollout.metadata), &path);
     violations.extend(size(rollout, &values, &path));

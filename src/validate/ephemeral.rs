@@ -3,10 +3,15 @@
 use super::labels;
 use super::path::Path;
 use super::violation::Violation;
-use crate::crd::{PodTemplateMetadata, RolloutSpec, keys};
+use crate::crd::{PodTemplateMetadata, RolloutSpec};
 
 /// All violations of the metadata of a spec's strategy.
 pub(super) fn metadata(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
+    given(spec, path).into_iter().flat_map(|(metadata, path)| of(metadata, spec, &path)).collect()
+}
+
+/// The metadata that a spec's strategy has for pods, with its path.
+pub(super) fn given<'a>(spec: &'a RolloutSpec, path: &Path) -> Vec<(&'a PodTemplateMetadata, Path)> {
     let Some(strategy) = &spec.strategy else { return Vec::new() };
     let canary = strategy.canary.iter().flat_map(|canary| {
         [
@@ -22,9 +27,7 @@ pub(super) fn metadata(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
     });
     let given =
         canary.chain(blue_green).filter_map(|(strategy, field, metadata)| Some((strategy, field, metadata?)));
-    given
-        .flat_map(|(strategy, field, metadata)| of(metadata, spec, &path.field(strategy).field(field)))
-        .collect()
+    given.map(|(strategy, field, metadata)| (metadata, path.field(strategy).field(field))).collect()
 }
 
 fn of(metadata: &PodTemplateMetadata, spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
@@ -32,7 +35,7 @@ fn of(metadata: &PodTemplateMetadata, spec: &RolloutSpec, path: &Path) -> Vec<Vi
     let selected = spec.selector.as_ref().and_then(|selector| selector.match_labels.as_ref());
     for (key, value) in metadata.labels.iter().flatten() {
         let is_moved = selected.and_then(|labels| labels.get(key)).is_some_and(|selected| selected != value);
-        if is_moved || key == keys::POD_TEMPLATE_HASH || key == keys::CONTROLLER_INSTANCE_ID {
+        if is_moved {
             let rule = "is a label that the rollout's pods are found by";
             violations.push(Violation::forbidden(path.field("labels").key(key), rule));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::path::Path;
 use super::violation::Violation;
-use super::{environment, inheritance};
+use super::{environment, ephemeral, inheritance};
 use crate::crd::{Rollout, RolloutSpec, keys};
 
 const OURS: &str = "is a label that selectors go by: the controller gives it to what it creates";
@@ -18,6 +18,11 @@ pub fn metadata(rollout: &Rollout) -> Vec<Violation> {
     violations.extend(inheritance::policies(&rollout.metadata));
     violations.extend(environment::violations(rollout));
     violations.extend(pod_labels(&rollout.spec));
+    for (metadata, path) in ephemeral::given(&rollout.spec, &Path::root("spec").field("strategy")) {
+        let labels = metadata.labels.as_ref();
+        let has = |key: &str| labels.is_some_and(|labels| labels.contains_key(key));
+        violations.extend(reserved(has, &path.field("labels")));
+    }
     violations
 }
 
@@ -28,7 +33,7 @@ fn own_labels(metadata: &ObjectMeta) -> Vec<Violation> {
     hash.map(|_| Violation::forbidden(path, OURS)).into_iter().collect()
 }
 
-/// Labels of the pod template. Those of the strategy's metadata are checked with the spec.
+/// Labels of the pod template.
 fn pod_labels(spec: &RolloutSpec) -> Vec<Violation> {
     let labels = spec.template.as_ref().and_then(|template| template.pointer("/metadata/labels"));
     let labels = labels.and_then(Value::as_object);

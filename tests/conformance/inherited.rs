@@ -145,7 +145,7 @@ fn a_policy_that_requires_a_label_is_met_once_the_rollout_has_it() {
 
         label(&world, json!({ "team": "shop" })).await;
         healthy(&drive).await;
-        let request = v1::ScaleRolloutRequest { name: drive.name(), replicas: 2, ..Default::default() };
+        let request = v1::ScaleRolloutRequest { name: drive.name(), replicas: Some(2), ..Default::default() };
         world.rpc().scale_rollout(request).await.expect("it is scaled");
         drive.set_image("v2").await;
         paused_at(&drive, 1).await;

@@ -296,6 +296,8 @@ mod tests {
             absent_services: Default::default(),
             pods: Vec::new(),
             pruned: Arc::default(),
+            settings: Arc::default(),
+            labels_settled: true,
         };
         State { at: SignedDuration::ZERO, seen, blockers: Vec::new() }
     }

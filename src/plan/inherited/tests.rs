@@ -100,11 +100,13 @@ fn changes_of_the_rollout_reach_a_set_and_go_again() {
         let first =
             settled(&rollout(json!({ "team": "a", "app": "x" }), json!({ "note": "1" })), &fresh, role);
         assert_eq!(first.labels, strings(json!({ "app": "web", "team": "a" })));
-        assert_eq!(annotations(&first), strings(json!({ "note": "1" })));
+        // Those of an older version say what it was made from.
+        let noted = |note: &str| if role == Role::New { json!({ "note": note }) } else { json!({}) };
+        assert_eq!(annotations(&first), strings(noted("1")));
         let second =
             settled(&rollout(json!({ "team": "b", "cost": "7" }), json!({ "note": "2" })), &first, role);
         assert_eq!(second.labels, strings(json!({ "app": "web", "team": "b", "cost": "7" })));
-        assert_eq!(annotations(&second), strings(json!({ "note": "2" })));
+        assert_eq!(annotations(&second), strings(noted("2")));
         let last = settled(&rollout(json!({}), json!({})), &second, role);
         assert_eq!((last.labels, last.annotations), (fresh.labels.clone(), strings(json!({}))));
     }
@@ -149,7 +151,10 @@ fn a_set_that_the_reference_made_is_touched_for_labels_only() {
     let old = settled(&labelled, &theirs, Role::Older);
     assert_eq!(old.labels["team"], "a");
     let after = settled(&rollout(json!({}), json!({})), &old, Role::Older);
-    assert_eq!(annotations(&after), strings(json!({ "rollout.argoproj.io/revision": "4" })));
+    assert_eq!(annotations(&after), strings(copied));
+    let waits = |rollout: &ObjectMeta, set: &ReplicaSet| changes(rollout, set, Role::Older).can_wait;
+    assert!(waits(&labelled, &theirs), "taking a rollout over is no reason to write");
+    assert!(!waits(&rollout(json!({ "team": "b" }), json!({})), &old));
 }
 
 #[test]

@@ -107,6 +107,11 @@ fn withdrawn(seen: &Observed, set: &ReplicaSet, before: &Record, injected: &Meta
     withdrawn
 }
 
+/// The labels that a set's template has itself.
+pub(super) fn own_labels(set: &ReplicaSet) -> std::collections::BTreeMap<String, String> {
+    Record::of(set).own(&set.template).labels
+}
+
 /// Puts what belongs there into the manifest of the new set.
 pub(super) fn put_in(seen: &Observed, revisions: &Revisions<'_>, manifest: &mut Value) {
     let own = Record::default().own(&manifest["spec"]["template"]);
@@ -138,13 +143,17 @@ pub(super) fn take_out(template: &mut Value, set: &ReplicaSet) {
     }
 }
 
-/// Takes out of a template what somebody copied into it with a set's template: going back to a version by its set.
-pub(super) fn take_out_copied(template: &mut Value, set: &ReplicaSet) {
+/// Takes out of a template what somebody copied into it with a set's template: going back to a version by its set. The set may have been
+/// given another value since.
+pub(super) fn take_out_copied(seen: &Observed, template: &mut Value, set: &ReplicaSet) {
     let record = Record::of(set);
     let (given, of_set) = (Metadata::of_template(template), Metadata::of_template(&set.template));
     let mut copied = record.injected;
     copied.retain(|kind, key| {
-        !record.overridden.has(kind, key) && given.get(kind, key) == of_set.get(kind, key)
+        let value = given.get(kind, key);
+        let is_copied = value == of_set.get(kind, key)
+            || value.is_some_and(|value| source::could_give(seen, kind, key, value));
+        !record.overridden.has(kind, key) && is_copied
     });
     remove_labels(template, copied.labels.keys());
     remove_annotations(template, copied.annotations.keys());

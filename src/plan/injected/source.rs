@@ -102,6 +102,18 @@ fn status_label(seen: &Observed, target: Target<'_>) -> Metadata {
     Metadata { labels: [(labels.key.clone(), value.clone())].into(), ..Metadata::default() }
 }
 
+/// Whether a value is one that a version may have been given, whatever it is to its rollout.
+pub(super) fn could_give(seen: &Observed, kind: Kind, key: &str, value: &str) -> bool {
+    let labels = &seen.settings.status_labels;
+    let of_status = [&labels.canary, &labels.stable, &labels.preview, &labels.active];
+    let is_status =
+        kind == Kind::Labels && key == labels.key && of_status.iter().any(|status| *status == value);
+    let (leading, candidate) = of_strategy(seen);
+    let mut given = [leading, candidate].into_iter().flatten();
+    is_status
+        || given.any(|metadata| Metadata::from(metadata).get(kind, key).is_some_and(|given| given == value))
+}
+
 /// Whether pods carry the status label: the rollout's annotation says so, or else the server's flag.
 pub(super) fn has_status_label(seen: &Observed) -> bool {
     let annotations = seen.rollout.metadata.annotations.as_ref();

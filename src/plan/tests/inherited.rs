@@ -75,7 +75,14 @@ fn a_label_that_changes_later_reaches_every_set_by_one_patch_each_and_no_pod() {
         );
         world.settle();
         assert_eq!(world.writes, ["patch replicaset"; 3]);
-        assert_eq!(metadata(&world), vec![(json!({ "app": "web" }), json!({})); 3]);
+        // Older versions keep the annotations that they were made with.
+        let newest = world.status().current_pod_hash().to_owned();
+        let notes = world
+            .sets
+            .values()
+            .map(|set| if set.hash() == newest { json!({}) } else { json!({ "note": "1" }) });
+        let expected: Vec<_> = notes.map(|notes| (json!({ "app": "web" }), notes)).collect();
+        assert_eq!(metadata(&world), expected);
     }
 }
 

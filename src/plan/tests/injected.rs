@@ -267,16 +267,25 @@ fn labels_that_pods_are_found_by_are_never_put_in() {
     let mut world = World::new(2, canary);
     world.settle();
     assert_eq!(set(&world, "v1").annotations[keys::EPHEMERAL_METADATA], r#"{"labels":{"role":"stable"}}"#);
-    for key in ["app", keys::POD_TEMPLATE_HASH] {
-        world.edit(|spec| spec["strategy"]["canary"]["stableMetadata"]["labels"] = json!({ key: "other" }));
-        let plan = world.plan();
-        assert_eq!(plan.blockers[0].reason, BlockerReason::InvalidSpec);
-        assert!(
-            plan.blockers[0].message.contains("is a label that the rollout's pods are found by"),
-            "{:?}",
-            plan.blockers
-        );
-    }
+    // What is always ours is passed over, with a warning.
+    let mut change = |key: &str| {
+        world.edit(|spec| {
+            spec["strategy"]["canary"]["stableMetadata"]["labels"] = json!({ key: "other", "role": "stable" })
+        });
+        world.settle();
+        (world.plan(), set(&world, "v1").annotations[keys::EPHEMERAL_METADATA].clone())
+    };
+    let (plan, given) = change(keys::POD_TEMPLATE_HASH);
+    assert_eq!((plan.blockers, given.as_str()), (Vec::new(), r#"{"labels":{"role":"stable"}}"#));
+    assert!(
+        plan.notices.iter().any(|notice| notice.message.contains(keys::POD_TEMPLATE_HASH)),
+        "{:?}",
+        plan.notices
+    );
+    let (plan, _) = change("app");
+    assert_eq!(plan.blockers[0].reason, BlockerReason::InvalidSpec);
+    let message = &plan.blockers[0].message;
+    assert!(message.contains("is a label that the rollout's pods are found by"), "{message}");
 }
 
 #[test]
@@ -296,6 +305,11 @@ fn going_back_by_copying_a_sets_template_finds_the_set_again() {
         assert_eq!(set(&world, "v1").hash(), world.status().current_pod_hash());
         promote(&mut world);
         world.check_labels();
+        // The set bears another value of the label by now than what was copied from it.
+        world.edit(|spec| spec["replicas"] = json!(3));
+        world.settle();
+        assert_eq!(world.sets.len(), 2, "{:?}", world.sets.keys());
+        assert_eq!(set(&world, "v1").hash(), world.status().current_pod_hash());
     }
 }
 

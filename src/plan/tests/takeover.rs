@@ -57,6 +57,8 @@ impl Recording {
             absent_services: std::collections::BTreeSet::default(),
             pods: Vec::new(),
             pruned: Arc::default(),
+            settings: Arc::default(),
+            labels_settled: true,
         };
         Self { seen, now: last.checked_add(SignedDuration::from_secs(5)).unwrap() }
     }
