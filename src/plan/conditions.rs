@@ -398,6 +398,7 @@ fn describe(setback: &Setback) -> Option<String> {
         Attempt::Change(name) => Some(format!("changing ReplicaSet {name:?}: {message}")),
         Attempt::Delete(name) => Some(format!("deleting ReplicaSet {name:?}: {message}")),
         Attempt::Service(name) => Some(format!("changing Service {name:?}: {message}")),
+        Attempt::Workload(name) => Some(format!("changing {name}: {message}")),
         // A creation has a reason of its own, a collision is resolved by the next creation, the rollout's own status cannot say that it
         // cannot be written, a disruption budget that asks for patience is no error, and until a question is answered there is no status.
         Attempt::Create(_)
@@ -405,6 +406,7 @@ fn describe(setback: &Setback) -> Option<String> {
         | Attempt::Rollout
         | Attempt::Evict(_)
         | Attempt::LookForService(_)
+        | Attempt::LookForWorkload(_)
         | Attempt::Read(_)
         | Attempt::AskForDefaults => None,
     }

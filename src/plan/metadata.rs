@@ -12,13 +12,16 @@ use crate::crd::{self, keys};
 use crate::pod_template::{self, Apart};
 
 /// Annotations of a rollout that its ReplicaSets do not get (contract 4.1).
-const NOT_COPIED: [&str; 6] = [
+const NOT_COPIED: [&str; 8] = [
     keys::LAST_APPLIED_CONFIGURATION,
     keys::REVISION,
     keys::REVISION_HISTORY,
     keys::DESIRED_REPLICAS,
     keys::NOTIFIED,
     keys::REQUESTS,
+    // The reference copies the generation, which is then written anew whenever the workload is scaled: it says nothing about the set.
+    keys::WORKLOAD_GENERATION,
+    keys::WORKLOAD_REPLICAS,
 ];
 
 /// The manifest of the new ReplicaSet (contract 4.4).

@@ -42,6 +42,8 @@ fn blocker(setback: &Setback) -> Blocker {
         Attempt::Service(name) => (Object::Service(name.clone()), "changed"),
         Attempt::Evict(name) => (Object::ReplicaSet(name.clone()), "pods evicted"),
         Attempt::LookForService(name) => (Object::Service(name.clone()), "looked for"),
+        Attempt::LookForWorkload(name) => (Object::Workload(name.clone()), "looked for"),
+        Attempt::Workload(name) => (Object::Workload(name.clone()), "changed"),
         Attempt::Read(object) => (object.clone(), "read afresh after a write that the watch does not show"),
         Attempt::AskForDefaults => (Object::Rollout, "pod template with its defaults known"),
         Attempt::Rollout => (Object::Rollout, "changed"),

@@ -268,6 +268,9 @@ impl Scene {
             absent_services: named.iter().map(|named| named.name.to_owned()).collect(),
             pods: if restart::is_asked_for(&rollout) { pods.clone() } else { Vec::new() },
             rollout,
+            workload: None,
+            workload_is_absent: false,
+            left_out: Vec::new(),
             sets,
             orphans: Vec::new(),
             defaulted: None,
@@ -308,6 +311,7 @@ impl Scene {
             plan::Object::ReplicaSet(name) | plan::Object::Service(name) | plan::Object::Pod(name) => {
                 name.clone()
             }
+            plan::Object::Workload(workload) => workload.name.clone(),
         };
         let waits = plan.blockers.iter().map(|blocker| (format!("{:?}", blocker.reason), object(blocker)));
         let named = rollout.spec.strategy().map(Strategy::services).unwrap_or_default();

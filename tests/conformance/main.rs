@@ -31,4 +31,5 @@ mod scenarios;
 mod scope;
 mod strangers;
 mod versions;
+mod workload;
 mod world;

@@ -13,4 +13,5 @@ mod kept_versions;
 mod properties;
 mod rollback_window;
 mod scenarios;
+mod workload;
 mod world;
