@@ -14,6 +14,7 @@ mod properties;
 mod both;
 
 mod assumed;
+mod autoscaling;
 mod blue_green;
 mod continuity;
 mod drive;
@@ -24,6 +25,7 @@ mod frugality;
 mod gate;
 mod history;
 mod interference;
+mod malformed;
 mod older_definitions;
 mod race;
 mod restart;
