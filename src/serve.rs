@@ -24,6 +24,7 @@ use crate::crd::keys;
 use crate::lease::{self, Leadership};
 use crate::plan::Settings;
 use crate::store::activity::Activities;
+use crate::store::workload::{Deployment, PodTemplate, ReplicaSet, reflect_workloads};
 use crate::store::{PodRecord, Scope, ServiceRecord, SetRecord, Store, follow, reflect};
 use crate::telemetry::Metrics;
 use crate::worker::Workers;
@@ -213,7 +214,7 @@ fn watch_all(
     let services = Scope { namespace: options.namespace.clone(), labels: String::new() };
     let children = Scope { namespace: options.namespace.clone(), labels: keys::POD_TEMPLATE_HASH.to_owned() };
     let watching = stop.clone().run_until_cancelled_owned({
-        let store = Arc::clone(store);
+        let (store, namespace) = (Arc::clone(store), options.namespace.clone());
         async move {
             tokio::join!(
                 biased;
@@ -221,6 +222,9 @@ fn watch_all(
                 reflect::<SetRecord>(Arc::clone(&store), client.clone(), children.clone()),
                 reflect::<PodRecord>(Arc::clone(&store), client.clone(), children),
                 reflect::<ServiceRecord>(Arc::clone(&store), client.clone(), services),
+                reflect_workloads::<Deployment>(Arc::clone(&store), client.clone(), namespace.clone()),
+                reflect_workloads::<ReplicaSet>(Arc::clone(&store), client.clone(), namespace.clone()),
+                reflect_workloads::<PodTemplate>(Arc::clone(&store), client.clone(), namespace),
                 store.reach.probe(client),
             )
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -67,6 +67,28 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Makes it refuse any version of its object but this one.
+    pub(super) fn at_version(self, uid: &str, version: &str) -> Self {
+        let conditional = |mut patch: Value| {
+            patch["metadata"]["uid"] = json!(uid);
+            patch["metadata"]["resourceVersion"] = json!(version);
+            patch
+        };
+        match self {
+            Self::Merge(patch) => Self::Merge(conditional(patch)),
+            Self::MergeStatus(patch) => Self::MergeStatus(conditional(patch)),
+            Self::Json(mut patch) => {
+                // A `test` of the version would be refused as invalid (422); replacing it is refused as a conflict (409).
+                let replace = json_patch::ReplaceOperation {
+                    path: json_patch::jsonptr::PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+                    value: json!(version),
+                };
+                patch.0.insert(0, json_patch::PatchOperation::Replace(replace));
+                Self::Json(patch)
+            }
+        }
+    }
+
     /// Whether it changes the spec.
     pub(super) fn is_of_spec(&self) -> bool {
         match self {

@@ -28,7 +28,12 @@ const FLUX: [(&str, &str, &str, &str); 2] = [
 
 /// The warning that a change to the spec of an object will be reverted; `None` where nobody reverts it, or the spec is as it was.
 pub(super) fn warning(before: &Value, after: &Subject, field: &str) -> Option<v1::Warning> {
-    if before["spec"] == after.object["spec"] {
+    warning_about(before, &after.object, field, "this rollout")
+}
+
+/// The same of another object than the rollout, which `what` names.
+pub(super) fn warning_about(before: &Value, after: &Value, field: &str, what: &str) -> Option<v1::Warning> {
+    if (&before["spec"], &before["template"]) == (&after["spec"], &after["template"]) {
         return None;
     }
     let (who, remedy) = argo_cd(before).or_else(|| flux(before))?;
@@ -36,7 +41,7 @@ pub(super) fn warning(before: &Value, after: &Subject, field: &str) -> Option<v1
         reason: GITOPS_MANAGED.to_owned(),
         field: field.to_owned(),
         description: format!(
-            "{who} looks after this rollout and reverts what it did not write: change its source, or {remedy}"
+            "{who} looks after {what} and reverts what it did not write: change its source, or {remedy}"
         ),
     })
 }

@@ -1,7 +1,7 @@
 //! How errors name objects of the kinds that are read and written.
 
 use super::error::Resource;
-pub(super) use crate::manifest::kind::{Kind, NAMESPACE, ROLLOUT, SERVICE, Scope};
+pub(super) use crate::manifest::kind::{DEPLOYMENT, Kind, NAMESPACE, POD_TEMPLATE, ROLLOUT, SERVICE, Scope};
 
 /// apps ControllerRevision.
 pub(super) const CONTROLLER_REVISION: Kind = Kind {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -26,11 +26,11 @@ use crate::store::{Changed, Key};
 
 /// How often a mutation starts over because somebody was faster. Each time somebody else made progress; more than this many in the
 /// time of one RPC means that something writes in a loop.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
 
 /// How long a verb that is guarded by the status waits for the controller to see the newest spec: far longer than a healthy
 /// controller takes, short enough for a caller who waits.
-const OBSERVATION_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const OBSERVATION_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many fields that changed are named.
 const NAMED_FIELDS: usize = 5;
@@ -165,7 +165,7 @@ impl Subject {
     pub(super) fn insight(&self) -> Result<Insight<'_>, Error> {
         let rollout = self.rollout()?;
         let status = rollout.status();
-        if status.observed_generation() != rollout.metadata.generation {
+        if status.observed_generation() != rollout.metadata.generation || !rollout.is_workload_observed() {
             return Ok(Insight::Unseen);
         }
         let invalid = status
@@ -219,24 +219,7 @@ impl Subject {
 
     /// Makes a change refuse any version but this one.
     fn conditional(&self, change: Change) -> Change {
-        let at_version = |mut patch: Value| {
-            patch["metadata"]["uid"] = json!(self.uid());
-            patch["metadata"]["resourceVersion"] = json!(self.version());
-            patch
-        };
-        match change {
-            Change::Merge(patch) => Change::Merge(at_version(patch)),
-            Change::MergeStatus(patch) => Change::MergeStatus(at_version(patch)),
-            Change::Json(mut patch) => {
-                // A `test` of the version would be refused as invalid (422); replacing it is refused as a conflict (409).
-                let replace = json_patch::ReplaceOperation {
-                    path: json_patch::jsonptr::PointerBuf::from_tokens(["metadata", "resourceVersion"]),
-                    value: json!(self.version()),
-                };
-                patch.0.insert(0, json_patch::PatchOperation::Replace(replace));
-                Change::Json(patch)
-            }
-        }
+        change.at_version(self.uid(), self.version())
     }
 }
 
@@ -310,7 +293,7 @@ impl Context {
     }
 
     /// Waits until the cache shows that the controller has seen this spec or a newer one; `None` when it does not in time.
-    async fn observed(&self, key: &Key, subject: &Subject, until: Instant) -> Option<()> {
+    pub(super) async fn observed(&self, key: &Key, subject: &Subject, until: Instant) -> Option<()> {
         let mut changes = self.store.changes();
         let wait = async {
             loop {
@@ -337,7 +320,10 @@ impl Context {
 /// Whether the controller has seen the spec of a rollout, which is that of the subject or a newer one.
 fn has_seen(rollout: &Rollout, subject: &Subject) -> bool {
     let observed = rollout.status().observed_generation();
-    observed >= subject.metadata.generation && observed == rollout.metadata.generation
+    let of_workload = subject.decoded.as_ref().ok().and_then(Rollout::workload_generation);
+    observed >= subject.metadata.generation
+        && observed == rollout.metadata.generation
+        && rollout.status().workload_observed_generation() >= of_workload
 }
 
 /// The stored object of a rollout.
@@ -348,6 +334,7 @@ pub(super) fn target(key: &Key) -> Target<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn subject() -> Subject {
         Subject::new(

@@ -239,7 +239,7 @@ spec:
             ("v1alpha1", "v1", "Error w.yaml[0].apiVersion:1"),
             ("  selector:\n    matchLabels: {app: web}\n", "", "Error w.yaml[0].spec.selector:5"),
             ("kind: Rollout", "kind: [", "Error w.yaml[0]:4"),
-            ("kind: Rollout", "kind: Deployment", "Note w.yaml[0]:1"),
+            ("kind: Rollout", "kind: StatefulSet", "Note w.yaml[0]:1"),
         ] {
             let all = found(&[file("w.yaml", &ROLLOUT.replacen(from, to, 1))]);
             assert!(all.iter().any(|one| one == expected), "{to}: {all:?}");

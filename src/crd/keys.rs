@@ -35,6 +35,10 @@ pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
 /// Annotation of a Rollout: the generation of the workload that `spec.workloadRef` names, decimal.
 pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 
+/// Annotation of a Rollout while it takes over from the Deployment that `spec.workloadRef` names: how many replicas that had before,
+/// decimal.
+pub const WORKLOAD_REPLICAS: &str = "rolloutd.dev/workload-replicas";
+
 /// Annotation of a ReplicaSet: the ephemeral metadata injected into its pods, as the JSON of a
 /// [`PodTemplateMetadata`](super::PodTemplateMetadata).
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";

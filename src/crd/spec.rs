@@ -221,6 +221,76 @@ pub struct ObjectRef {
     pub extra: Extra,
 }
 
+impl ObjectRef {
+    /// The workload that it names; `None` where its kind holds no pod template that is taken.
+    #[must_use]
+    pub fn workload(&self) -> Option<WorkloadName> {
+        let is_named = |kind: &WorkloadKind| {
+            self.kind.as_deref() == Some(kind.as_str())
+                && self.api_version.as_deref() == Some(kind.api_version())
+        };
+        let kind = WorkloadKind::ALL.into_iter().find(is_named)?;
+        Some(WorkloadName { kind, name: self.name.clone().filter(|name| !name.is_empty())? })
+    }
+
+    /// When the workload is scaled down; only a Deployment is (contract A1).
+    #[must_use]
+    pub fn scale_down(&self) -> &ScaleDown {
+        let is_deployment = self.kind.as_deref() == Some(WorkloadKind::Deployment.as_str());
+        self.scale_down.as_ref().filter(|_| is_deployment).unwrap_or(&ScaleDown::Never)
+    }
+}
+
+/// A kind that a Rollout may take its pod template from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadKind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 ReplicaSet.
+    ReplicaSet,
+    /// core/v1 PodTemplate.
+    PodTemplate,
+}
+
+impl WorkloadKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::ReplicaSet, Self::PodTemplate];
+
+    /// The kind as objects carry it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::PodTemplate => "PodTemplate",
+        }
+    }
+
+    /// The API version as objects carry it.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Deployment | Self::ReplicaSet => "apps/v1",
+            Self::PodTemplate => "v1",
+        }
+    }
+}
+
+/// The workload that a Rollout refers to, in its own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadName {
+    /// The kind.
+    pub kind: WorkloadKind,
+    /// metadata.name.
+    pub name: String,
+}
+
+impl std::fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.kind.as_str(), self.name)
+    }
+}
+
 open_enum! {
     /// When a referenced Deployment is scaled down.
     ScaleDown {

@@ -130,6 +130,12 @@ impl RolloutStatus {
         self.observed_generation.as_deref().and_then(|generation| generation.parse().ok())
     }
 
+    /// The generation of the referenced workload that this status belongs to: `None` when absent or no decimal number.
+    #[must_use]
+    pub fn workload_observed_generation(&self) -> Option<i64> {
+        self.workload_observed_generation.as_deref().and_then(|generation| generation.parse().ok())
+    }
+
     /// Conditions.
     #[must_use]
     pub fn conditions(&self) -> &[RolloutCondition] {

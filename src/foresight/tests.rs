@@ -53,6 +53,9 @@ fn fresh(replicas: i32, strategy: &Value) -> Copied {
     };
     let seen = Observed {
         rollout: Arc::new(Rollout::decode(&object).unwrap()),
+        workload: None,
+        workload_is_absent: false,
+        left_out: Vec::new(),
         sets: Vec::new(),
         orphans: Vec::new(),
         defaulted: None,

@@ -14,7 +14,7 @@ use super::{Assumptions, Copied, Failing, Outcome, later};
 use crate::crd::{Rollout, Time, keys};
 use crate::plan::{
     self, Attempt, COMPANY, Evictions, Observed, Plan, Pod, ReplicaSet, RolloutPart, Service, ServiceAction,
-    SetAction, SetStatus, Setback, Urgency, restart, revision,
+    SetAction, SetStatus, Setback, Urgency, WorkloadAction, restart, revision,
 };
 
 /// A world of values at one moment.
@@ -155,6 +155,7 @@ impl World {
         for action in &plan.services {
             done |= self.write_service(action);
         }
+        done |= plan.workload.as_ref().is_some_and(|action| self.write_workload(action));
         done |= self.write_rollout(&plan.rollout);
         done | self.evict(&plan.evictions)
     }
@@ -220,6 +221,17 @@ impl World {
         if let Some(manager) = manager.and_then(|notes| notes.get(keys::MANAGED_BY_ROLLOUTS)) {
             service.managed_by = manager.as_str().map(str::to_owned);
         }
+        true
+    }
+
+    fn write_workload(&mut self, action: &WorkloadAction) -> bool {
+        let is_refused = self.is_refused(&Attempt::Workload(action.name.clone()));
+        let Some(workload) = self.seen.workload.as_mut().filter(|_| !is_refused) else { return false };
+        let replicas = action.write.patch.pointer("/spec/replicas").and_then(Value::as_i64);
+        let Some(replicas) = replicas.and_then(|replicas| i32::try_from(replicas).ok()) else { return false };
+        let workload = Arc::make_mut(workload);
+        workload.generation += 1;
+        workload.replicas = replicas;
         true
     }
 

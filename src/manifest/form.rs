@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::kind::ROLLOUT;
+use super::kind::{DEPLOYMENT, POD_TEMPLATE, ROLLOUT};
 use super::{Fault, Item};
 use crate::crd;
 use crate::hash::go_types::{GoType, GoTypes};
@@ -34,7 +34,9 @@ pub struct Findings {
 pub fn check(item: &Item) -> Findings {
     let mut lint = Lint { item, findings: Findings::default() };
     let object = &item.document.object;
-    let top = ["apiVersion", "kind", "metadata", "spec", "status"];
+    // A PodTemplate has its template at the top.
+    let content = if *item.kind == POD_TEMPLATE { "template" } else { "spec" };
+    let top = ["apiVersion", "kind", "metadata", content, "status"];
     lint.unknown(object, &top, &Path::default());
     if let Some(metadata) = object.get("metadata") {
         lint.structural(metadata, &METADATA, &Path::root("metadata"));
@@ -47,11 +49,16 @@ pub fn check(item: &Item) -> Findings {
             _ => lint.fault(&Path::root("spec"), "is required"),
         }
     }
-    if *item.kind == ROLLOUT
-        && let Some(template) = object.get("spec").and_then(|spec| spec.get("template"))
+    let (template, path) = match content {
+        "spec" => {
+            (object.get("spec").and_then(|spec| spec.get("template")), Path::root("spec").field("template"))
+        }
+        _ => (object.get("template"), Path::root("template")),
+    };
+    if [ROLLOUT, DEPLOYMENT, POD_TEMPLATE].contains(item.kind)
+        && let Some(template) = template
     {
-        let types = GoTypes::get();
-        lint.go(template, &types.named("PodTemplateSpec"), &Path::root("spec").field("template"));
+        lint.go(template, &GoTypes::get().named("PodTemplateSpec"), &path);
     }
     lint.findings
 }

@@ -179,7 +179,7 @@ mod tests {
             ("rollouts.kruise.io/v1beta1", "Rollout", true),
             ("v1", "Service", false),
             ("serving.knative.dev/v1", "Service", true),
-            ("apps/v1", "Deployment", true),
+            ("apps/v1", "StatefulSet", true),
             ("v1", "", false),
         ] {
             let yaml = format!("{{apiVersion: {api_version:?}, kind: {kind:?}}}");
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_for_every_document_at_once() {
         let Items { items, faults } = found(
-            "{kind: Rollout, metadata: {name: web}}\n---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}}\n---\n\
+            "{kind: Rollout, metadata: {name: web}}\n---\n{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: web}}\n---\n\
              {apiVersion: v1, kind: Service, metadata: {}}\n---\n{apiVersion: v1, kind: Service, metadata: {name: A_b, namespace: 7}}\n---\n\
              {apiVersion: argoproj.io/v1, kind: Rollout, metadata: {name: web}}\n---\n{metadata: {name: x}}",
         );

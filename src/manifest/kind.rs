@@ -43,8 +43,21 @@ pub const NAMESPACE: Kind = core("Namespace", "namespaces", Scope::Cluster, "v1/
 /// core Service.
 pub const SERVICE: Kind = core("Service", "services", Scope::Namespaced, "v1/Service");
 
+/// apps Deployment, whose pod template a Rollout may take.
+pub const DEPLOYMENT: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "Deployment",
+    plural: "deployments",
+    scope: Scope::Namespaced,
+    resource_type: "apps/v1/Deployment",
+};
+
+/// core PodTemplate, which a Rollout may take.
+pub const POD_TEMPLATE: Kind = core("PodTemplate", "podtemplates", Scope::Namespaced, "v1/PodTemplate");
+
 /// All of them: what ApplyManifest takes.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 9] = [
     ROLLOUT,
     argo("AnalysisRun", "analysisruns", Scope::Namespaced, "rolloutd.dev/AnalysisRun"),
     argo("AnalysisTemplate", "analysistemplates", Scope::Namespaced, "rolloutd.dev/AnalysisTemplate"),
@@ -56,6 +69,8 @@ pub const KINDS: [Kind; 7] = [
     ),
     argo("Experiment", "experiments", Scope::Namespaced, "rolloutd.dev/Experiment"),
     SERVICE,
+    DEPLOYMENT,
+    POD_TEMPLATE,
     NAMESPACE,
 ];
 

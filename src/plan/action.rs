@@ -13,6 +13,7 @@ use super::duration::Ended;
 use super::event::Event;
 use super::injected::Labelling;
 use super::observed::Attempt;
+use crate::crd::WorkloadName;
 
 /// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
 /// other, and one write for all of them is enough.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub sets: Vec<SetAction>,
     /// Writes to Services, at most one for each.
     pub services: Vec<ServiceAction>,
+    /// A write to the Deployment that it takes over from.
+    pub workload: Option<WorkloadAction>,
     /// Pods to evict.
     pub evictions: Evictions,
     /// Writes to labels and annotations of live pods: the next few of those that are to be made, at most one for each.
@@ -63,6 +66,10 @@ impl Plan {
             Attempt::Label(set) => self.pods.iter().any(|action| action.set == *set),
             Attempt::LookForService(name) => {
                 matches!(&self.question, Some(Question::Services(names)) if names.contains(name))
+            }
+            Attempt::Workload(name) => self.workload.as_ref().is_some_and(|action| action.name == *name),
+            Attempt::LookForWorkload(name) => {
+                matches!(&self.question, Some(Question::Workload(wanted)) if wanted == name)
             }
             // There is no plan before everything was read that had to be.
             Attempt::Read(_) => false,
@@ -223,6 +230,17 @@ pub struct PodAction {
     pub patch: Value,
 }
 
+/// A write to the workload that a rollout takes its pod template from: a JSON merge patch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadAction {
+    /// Its kind and name.
+    pub name: WorkloadName,
+    /// The version that was decided on.
+    pub version: Version,
+    /// The patch.
+    pub write: Write,
+}
+
 /// Pods that are to be evicted, as far as PodDisruptionBudgets permit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evictions {
@@ -249,6 +267,8 @@ pub enum Question {
     /// Whether these Services exist, which the cache does not show: one that was created just now is no reason to call the spec
     /// invalid.
     Services(Vec<String>),
+    /// Whether the workload exists that the rollout refers to, which the cache does not show.
+    Workload(WorkloadName),
     /// How spec.template looks with the server's defaults: whether an existing set has it cannot be told without.
     DefaultedTemplate,
 }

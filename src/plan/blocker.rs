@@ -4,6 +4,8 @@
 
 use jiff::Timestamp;
 
+use crate::crd::WorkloadName;
+
 /// A reason why a rollout does not advance further by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blocker {
@@ -34,6 +36,8 @@ pub enum Object {
     Service(String),
     /// A pod, by name.
     Pod(String),
+    /// The workload that the rollout refers to.
+    Workload(WorkloadName),
 }
 
 /// What kind of wait it is.
@@ -73,6 +77,8 @@ pub enum BlockerReason {
     PodFailing,
     /// A Service that the strategy names does not exist.
     ServiceMissing,
+    /// The workload that the rollout takes its pod template from does not exist.
+    WorkloadMissing,
     /// Our account lacks a right.
     PermissionMissing,
     /// Live pods are given the labels and annotations of what their version is now.

@@ -405,6 +405,7 @@ fn describe(setback: &Setback) -> Option<String> {
         Attempt::Delete(name) => Some(format!("deleting ReplicaSet {name:?}: {message}")),
         Attempt::Service(name) => Some(format!("changing Service {name:?}: {message}")),
         Attempt::Label(name) => Some(format!("changing labels of pods of ReplicaSet {name:?}: {message}")),
+        Attempt::Workload(name) => Some(format!("changing {name}: {message}")),
         // A creation has a reason of its own, a collision is resolved by the next creation, the rollout's own status cannot say that it
         // cannot be written, a disruption budget that asks for patience is no error, and until a question is answered there is no status.
         Attempt::Create(_)
@@ -412,6 +413,7 @@ fn describe(setback: &Setback) -> Option<String> {
         | Attempt::Rollout
         | Attempt::Evict(_)
         | Attempt::LookForService(_)
+        | Attempt::LookForWorkload(_)
         | Attempt::Read(_)
         | Attempt::AskForDefaults => None,
     }

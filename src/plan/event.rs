@@ -2,6 +2,8 @@
 //!
 //! Values only; [`crate::worker`] records them after the write that they belong to.
 
+use crate::crd::WorkloadName;
+
 /// Something that happened to a rollout, for people and for notification triggers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
@@ -84,6 +86,14 @@ pub fn scaling_replica_set(name: &str, revision: i64, from: i32, to: i32) -> Eve
         "ScalingReplicaSet",
         format!("Scaled {direction} ReplicaSet {name} (revision {revision}) from {from} to {to}"),
     )
+}
+
+/// The Deployment that a rollout takes over from was scaled.
+#[must_use]
+pub fn scaling_workload(workload: &WorkloadName, from: i32, to: i32) -> Event {
+    let direction = if to > from { "up" } else { "down" };
+    let WorkloadName { kind, name } = workload;
+    normal("ScalingWorkload", format!("Scaled {direction} {} {name} from {from} to {to}", kind.as_str()))
 }
 
 /// A Service selects another version; an empty hash is none.

@@ -5,21 +5,23 @@
 
 use jiff::Timestamp;
 
-use super::action::{Plan, ServiceAction};
+use super::action::{Plan, ServiceAction, WorkloadAction};
 use super::blocker::{Blocker, BlockerReason, Object};
 use super::blue_green;
 use super::conditions::Facts;
 use super::event;
 use super::injected::{self, Labelling};
-use super::observed::{Observed, Pod, ReplicaSet};
+use super::observed::{Observed, Pod, ReplicaSet, Workload};
 use super::refusal;
 use super::restart::Restart;
 use super::revision::NewSet;
 use super::shortage;
 use super::sizing::Sizing;
 use super::step;
+use super::workload;
 use crate::crd::{
     BlueGreenStrategy, CanaryStrategy, ConditionType, RolloutCondition, RolloutStatus, StepAction, Strategy,
+    WorkloadName,
 };
 use crate::validate::Violation;
 
@@ -46,7 +48,7 @@ pub(super) fn hands_off(fields: &[String]) -> Plan {
 }
 
 /// How many faults of a spec are told at once: enough to mend them together, few enough to read.
-const FAULTS_MOST: usize = 16;
+pub(super) const FAULTS_MOST: usize = 16;
 
 /// Something that is wrong with a spec, so that nothing moves.
 pub(super) struct Fault {
@@ -79,6 +81,28 @@ impl Fault {
             condition: "spec valid".to_owned(),
             message: error.to_owned(),
             next: "nothing moves until the spec is corrected".to_owned(),
+        }
+    }
+
+    /// The pod template of the workload that the rollout refers to is wrong, for the rollout.
+    #[must_use]
+    pub(super) fn of_workload(workload: &Workload, violation: &Violation) -> Self {
+        Self {
+            object: Object::Workload(workload.name.clone()),
+            next: "nothing moves until the workload's pod template is corrected".to_owned(),
+            ..Self::of_spec(violation)
+        }
+    }
+
+    /// The workload that the rollout refers to does not exist.
+    #[must_use]
+    pub(super) fn of_missing_workload(named: &WorkloadName) -> Self {
+        Self {
+            reason: BlockerReason::WorkloadMissing,
+            object: Object::Workload(named.clone()),
+            condition: "exists".to_owned(),
+            message: format!("{named}, which spec.workloadRef names, does not exist"),
+            next: "it goes on once that is created, or the spec names another".to_owned(),
         }
     }
 
@@ -130,6 +154,8 @@ pub(super) struct Moves<'a> {
     pub sizing: &'a Sizing,
     /// Services.
     pub services: &'a [ServiceAction],
+    /// The Deployment that the rollout takes over from.
+    pub workload: Option<&'a WorkloadAction>,
     /// Pods.
     pub restart: &'a Restart,
     /// Labels and annotations of pods.
@@ -163,6 +189,7 @@ pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'
         blockers.extend(facts.revisions.others.iter().filter_map(|set| not_gone(set)));
     }
     blockers.extend(moves.services.iter().map(switching));
+    blockers.extend(moves.workload.map(workload::taking_over));
     blockers.extend(restarting(facts, moves.restart));
     blockers.extend(moves.labelling.and_then(injected::blocker));
     blockers

@@ -19,7 +19,7 @@ use crate::hash::digest;
 use crate::validate::{self, Inheritance};
 
 /// Keys that say what an object itself is to a controller or a client: those of a rollout would be false on its children (contract 4.1).
-const NOT_COPIED: [&str; 9] = [
+const NOT_COPIED: [&str; 10] = [
     keys::POD_TEMPLATE_HASH,
     keys::CONTROLLER_INSTANCE_ID,
     keys::REVISION,
@@ -29,6 +29,8 @@ const NOT_COPIED: [&str; 9] = [
     keys::EPHEMERAL_METADATA,
     keys::SCALE_DOWN_DEADLINE,
     keys::RESTARTED_AFTER,
+    // Written anew whenever the workload is scaled: it says nothing about the set.
+    keys::WORKLOAD_GENERATION,
 ];
 
 /// Prefixes of the keys by which tools know what they applied, and would prune on children; and our own, which speak of the Rollout.

@@ -33,13 +33,15 @@ pub mod sizing;
 pub mod stance;
 pub mod status;
 pub mod step;
+pub mod template;
 pub mod unsupported;
+mod workload;
 
 use jiff::Timestamp;
 
 pub use action::{
     Basis, COMPANY, Eviction, Evictions, LEAST_PAUSE, Plan, PodAction, Question, RolloutPart, ServiceAction,
-    SetAction, Urgency, Version, Write,
+    SetAction, Urgency, Version, WorkloadAction, Write,
 };
 pub use blocker::{Blocker, BlockerReason, Object};
 pub use duration::Ended;
@@ -47,12 +49,12 @@ pub use event::{Event, Severity};
 pub use injected::{Labelling, Metadata, StatusLabel, Wanted};
 pub use observed::{
     Attempt, DefaultedTemplate, FieldPath, Observed, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure,
-    SetStatus, Setback, UNAVAILABLE,
+    SetStatus, Setback, UNAVAILABLE, Workload,
 };
 pub use settings::{Settings, StatusLabels};
 
 use crate::crd::{RolloutStatus, Strategy};
-use crate::validate;
+use crate::validate::{self, Violation};
 use blue_green::BlueGreen;
 use conditions::Facts;
 use explain::Fault;
@@ -67,7 +69,15 @@ use step::Progress;
 pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     let plan =
         if seen.rollout.metadata.deletion_timestamp.is_some() { Plan::default() } else { decide(seen, now) };
-    Plan { basis: basis(seen), ..plan }
+    let left_out = seen.left_out.iter().take(explain::FAULTS_MOST);
+    let blockers = left_out.clone().map(template::blocker);
+    let notices = left_out.map(template::notice);
+    Plan {
+        basis: basis(seen),
+        blockers: plan.blockers.into_iter().chain(blockers).collect(),
+        notices: plan.notices.into_iter().chain(notices).collect(),
+        ..plan
+    }
 }
 
 fn decide(seen: &Observed, now: Timestamp) -> Plan {
@@ -75,10 +85,13 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
     if !unsupported.is_empty() {
         return explain::hands_off(&unsupported);
     }
-    let violations = validate::rollout(&seen.rollout);
+    let violations = violations(seen);
     if let Some(first) = violations.first() {
-        let faults = violations.iter().map(Fault::of_spec);
+        let faults = violations.iter().map(|violation| fault(seen, violation));
         return invalid(seen, &first.to_string(), faults, now);
+    }
+    if let Some(plan) = missing_workload(seen, now) {
+        return plan;
     }
     if let Some(plan) = missing_or_foreign_services(seen, now) {
         return plan;
@@ -95,6 +108,33 @@ fn decide(seen: &Observed, now: Timestamp) -> Plan {
 fn was_refused(seen: &Observed, action: &SetAction) -> bool {
     let attempt = Attempt::Change(action.name().to_owned());
     seen.setbacks.iter().any(|setback| setback.attempt == attempt)
+}
+
+/// What is wrong with the spec, and where another object holds its pod template, with that.
+fn violations(seen: &Observed) -> Vec<Violation> {
+    match seen.workload {
+        Some(_) => validate::resolved(&seen.rollout),
+        None => validate::rollout(&seen.rollout),
+    }
+}
+
+/// A template is to be corrected where it is.
+fn fault(seen: &Observed, violation: &Violation) -> Fault {
+    let is_of_template = violation.path.to_string().starts_with("spec.template");
+    match seen.workload.as_deref().filter(|_| is_of_template) {
+        Some(workload) => Fault::of_workload(workload, violation),
+        None => Fault::of_spec(violation),
+    }
+}
+
+/// The plan where the workload that the rollout refers to is not there. Before that is said, it is looked for afresh.
+fn missing_workload(seen: &Observed, now: Timestamp) -> Option<Plan> {
+    let named = workload::missing(seen)?;
+    if !seen.workload_is_absent && !revision::is_known_invalid(seen) {
+        return Some(asking(seen, Question::Workload(named)));
+    }
+    let fault = Fault::of_missing_workload(&named);
+    Some(invalid(seen, &validate::workload(&named).to_string(), [fault].into_iter(), now))
 }
 
 /// The plan where Services that the strategy names are not there or not to be had. Before it is said that one is not there, it is looked
@@ -209,9 +249,11 @@ fn roll_out(
     sets.extend(surplus);
     let services = [services, service::releases(seen)].concat();
     let labelling = injected::labelling(seen, revisions);
+    let workload = workload::scaled(seen, revisions, &stance, &status, &sets);
     let moves = explain::Moves {
         sizing: &sizing,
         services: &services,
+        workload: workload.as_ref(),
         restart: &restart,
         labelling: labelling.as_ref(),
     };
@@ -226,6 +268,7 @@ fn roll_out(
         rollout: RolloutPart { ended: ended.filter(|_| rollout.status.is_some()), ..rollout },
         sets,
         services,
+        workload,
         evictions: if is_resizing { Evictions::default() } else { restart.evictions },
         pods: injected::pod_actions(seen, revisions),
         blockers,
@@ -247,10 +290,18 @@ fn invalid(seen: &Observed, violation: &str, faults: impl Iterator<Item = Fault>
     let message = format!("The Rollout {name:?} is invalid: {violation}");
     let before = seen.rollout.status();
     let observed_generation = seen.rollout.metadata.generation.map(|generation| generation.to_string());
-    let status = RolloutStatus { observed_generation, ..before.clone() };
+    let workload_observed_generation =
+        workload::observed_generation(seen).or_else(|| before.workload_observed_generation.clone());
+    let status = RolloutStatus { observed_generation, workload_observed_generation, ..before.clone() };
     let status = with_conditions(seen, status, conditions::invalid_spec(before, &message, now));
+    let notes = workload::generation_note(seen);
+    let object = (!notes.is_empty()).then(|| Write {
+        patch: serde_json::json!({ "metadata": { "annotations": notes } }),
+        events: Vec::new(),
+    });
     Plan {
         rollout: RolloutPart {
+            object,
             status: status::patch(before, &status, &seen.pruned)
                 .map(|patch| Write { patch, events: Vec::new() }),
             ..RolloutPart::default()

@@ -12,13 +12,20 @@ use serde_json::Value;
 use super::blocker::Object;
 use super::injected::Metadata;
 use super::settings::Settings;
-use crate::crd::{LabelSelector, Rollout, keys};
+use crate::crd::{LabelSelector, Rollout, WorkloadName, keys};
+use crate::hash::HashError;
 
 /// A rollout and everything that is known about it.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The rollout.
+    /// The rollout, with its pod template resolved ([`super::template::resolve`]).
     pub rollout: Arc<Rollout>,
+    /// The workload that its pod template is from; `None` where it has its own, and where there is no such workload.
+    pub workload: Option<Arc<Workload>>,
+    /// Whether a fresh look did not find the workload that it refers to (the answer to [`super::Question::Workload`]).
+    pub workload_is_absent: bool,
+    /// Values of the stored pod template that their fields cannot hold: the rollout's template is without them.
+    pub left_out: Vec<HashError>,
     /// The ReplicaSets that it controls, in any order.
     pub sets: Vec<Arc<ReplicaSet>>,
     /// ReplicaSets that its selector matches and that nobody controls.
@@ -79,6 +86,33 @@ impl Service {
         self.selector.get(keys::POD_TEMPLATE_HASH).map(String::as_str).unwrap_or_default()
     }
 
+    /// The version that a write to it is decided on.
+    #[must_use]
+    pub fn version(&self) -> super::Version {
+        super::Version { uid: self.uid.clone(), resource_version: self.resource_version.clone() }
+    }
+}
+
+/// An object that a rollout takes its pod template from, with the fields that plans read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Its kind and name.
+    pub name: WorkloadName,
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// spec.replicas; 1 when absent, as Kubernetes has it, and 0 where the kind has none.
+    pub replicas: i32,
+    /// spec.selector, where the kind has one.
+    pub selector: Option<LabelSelector>,
+    /// Its pod template.
+    pub template: Arc<Value>,
+}
+
+impl Workload {
     /// The version that a write to it is decided on.
     #[must_use]
     pub fn version(&self) -> super::Version {
@@ -342,6 +376,10 @@ pub enum Attempt {
     Label(String),
     /// Look whether the Service of this name exists.
     LookForService(String),
+    /// Look whether the workload that the rollout refers to exists.
+    LookForWorkload(WorkloadName),
+    /// Change that workload.
+    Workload(WorkloadName),
     /// Read an object afresh, after a write to it that the watch does not show.
     Read(Object),
     /// Ask how the pod template looks with the server's defaults.

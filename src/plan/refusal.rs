@@ -45,6 +45,8 @@ fn blocker(setback: &Setback) -> Blocker {
             (Object::ReplicaSet(name.clone()), "labels and annotations of its pods changed")
         }
         Attempt::LookForService(name) => (Object::Service(name.clone()), "looked for"),
+        Attempt::LookForWorkload(name) => (Object::Workload(name.clone()), "looked for"),
+        Attempt::Workload(name) => (Object::Workload(name.clone()), "changed"),
         Attempt::Read(object) => (object.clone(), "read afresh after a write that the watch does not show"),
         Attempt::AskForDefaults => (Object::Rollout, "pod template with its defaults known"),
         Attempt::Rollout => (Object::Rollout, "changed"),

@@ -214,6 +214,9 @@ mod tests {
         let sets = ["a", "b"].into_iter().filter(|hash| of(hash) > 0);
         Observed {
             rollout: Arc::new(serde_json::from_value(object).unwrap()),
+            workload: None,
+            workload_is_absent: false,
+            left_out: Vec::new(),
             sets: sets.map(|hash| Arc::new(set(hash, i32::try_from(of(hash)).unwrap()))).collect(),
             orphans: Vec::new(),
             defaulted: None,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::injected;
 use super::observed::{Attempt, Observed, ReplicaSet, Setback};
+use super::workload;
 use crate::crd::{ConditionStatus, ConditionType, RolloutStatus};
 use crate::hash::{self, HashError};
 use crate::pod_template::{self, Sameness, UnknownFields};
@@ -128,17 +129,27 @@ pub(super) fn is_within_window(seen: &Observed, revisions: &Revisions<'_>) -> bo
     new.is_older_than(stable) && revisions.others.iter().filter(is_between).count() < window
 }
 
-/// Whether a controller has seen the current spec.
+/// Whether a controller has seen the current spec, and where another object holds its pod template that one's.
 #[must_use]
 pub fn is_seen(seen: &Observed) -> bool {
+    is_own_seen(seen) && workload::is_seen(seen)
+}
+
+/// Whether a controller has seen the rollout's own spec.
+fn is_own_seen(seen: &Observed) -> bool {
     seen.rollout.status().observed_generation() == seen.rollout.metadata.generation
 }
 
 /// Whether the status says that the current spec is invalid.
 #[must_use]
 pub(super) fn is_known_invalid(seen: &Observed) -> bool {
+    is_seen(seen) && says_invalid(seen)
+}
+
+/// Whether the status says that the spec that it is about is invalid.
+fn says_invalid(seen: &Observed) -> bool {
     let condition = seen.rollout.status().condition(&ConditionType::InvalidSpec);
-    is_seen(seen) && condition.is_some_and(|condition| condition.status == ConditionStatus::True)
+    condition.is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
 /// Whether the status is about the current spec. One that says that the spec is invalid says nothing else of it: hashes
@@ -150,7 +161,8 @@ fn is_observed(seen: &Observed) -> bool {
 
 fn step_hash(seen: &Observed) -> Result<String, HashError> {
     let status = seen.rollout.status();
-    if is_observed(seen) && !status.current_step_hash().is_empty() {
+    // Steps are the rollout's own: a workload that changes, if only in its replicas, does not bring them into question.
+    if is_own_seen(seen) && !says_invalid(seen) && !status.current_step_hash().is_empty() {
         return Ok(status.current_step_hash().to_owned());
     }
     let Some(canary) = seen.rollout.spec.strategy.as_ref().and_then(|strategy| strategy.canary.as_ref())

@@ -12,6 +12,7 @@ use super::observed::{Observed, ReplicaSet, Setback};
 use super::revision::{NewSet, Revisions};
 use super::stance::Stance;
 use super::status;
+use super::workload;
 use crate::crd::{RolloutStatus, keys};
 
 /// The writes that bring the rollout to its new status.
@@ -61,14 +62,18 @@ fn waits_for_fresh_start(seen: &Observed, revisions: &Revisions<'_>, stance: &St
 
 fn object(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Option<Write> {
     let mut patch = Map::new();
+    let mut annotations = workload::notes(seen, revisions);
     let mut events = Vec::new();
     if revisions.new_set().is_some() && metadata::recorded_revision(seen) != revisions.number {
         let number = revisions.number.to_string();
-        patch.insert("metadata".to_owned(), json!({ "annotations": { (keys::REVISION): number } }));
+        annotations.insert(keys::REVISION.to_owned(), json!(number));
         events.push(event::rollout_updated(revisions.number));
         if let Some(set) = metadata::created_for_this_revision(seen, revisions).filter(|_| stance.fresh) {
             events.push(event::replica_set_created(&set.name, revisions.number));
         }
+    }
+    if !annotations.is_empty() {
+        patch.insert("metadata".to_owned(), json!({ "annotations": annotations }));
     }
     if seen.rollout.spec.replicas.is_none() {
         patch.insert("spec".to_owned(), json!({ "replicas": seen.rollout.spec.replicas() }));

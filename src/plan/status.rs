@@ -104,7 +104,7 @@ pub fn derive(
         hpa_replicas: Some(counts.scaled),
         selector: Some(selector.map(selector_text).unwrap_or_default()),
         observed_generation: seen.rollout.metadata.generation.map(|generation| generation.to_string()),
-        workload_observed_generation: None,
+        workload_observed_generation: super::workload::observed_generation(seen),
         blue_green,
         ..status
     }

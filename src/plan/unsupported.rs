@@ -16,7 +16,6 @@ pub fn fields(rollout: &Rollout) -> Vec<String> {
             used.push(field.to_owned());
         }
     };
-    check("spec.workloadRef", spec.workload_ref.is_some());
     check("spec.analysis", spec.analysis.is_some());
     if let Some(blue_green) = strategy.and_then(|strategy| strategy.blue_green.as_ref()) {
         used.extend(blue_green_fields(blue_green));

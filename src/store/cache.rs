@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, is_at_least};
+use crate::crd::WorkloadName;
 
 /// A change to a cache, by the object that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,13 @@ pub enum Changed {
         set: Key,
         /// The rollout's uid.
         rollout: String,
+    },
+    /// A workload that rollouts may take their pod templates from.
+    Workload {
+        /// Its namespace.
+        namespace: String,
+        /// Its kind and name.
+        name: WorkloadName,
     },
 }
 

@@ -74,16 +74,16 @@ struct WireSet {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireMetadata {
+pub(super) struct WireMetadata {
     #[serde(default)]
-    name: String,
+    pub(super) name: String,
     namespace: Option<String>,
     #[serde(default)]
-    uid: String,
+    pub(super) uid: String,
     #[serde(default)]
-    resource_version: String,
+    pub(super) resource_version: String,
     #[serde(default)]
-    generation: i64,
+    pub(super) generation: i64,
     creation_timestamp: Option<Timestamp>,
     deletion_timestamp: Option<Timestamp>,
     labels: Option<BTreeMap<String, String>>,
@@ -93,7 +93,7 @@ struct WireMetadata {
 
 impl WireMetadata {
     /// What `kube` needs to know of an object.
-    fn identity(&self) -> ObjectMeta {
+    pub(super) fn identity(&self) -> ObjectMeta {
         ObjectMeta {
             name: Some(self.name.clone()),
             namespace: self.namespace.clone(),

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::object::Key;
-use crate::crd::Rollout;
+use crate::crd::{ObjectRef, Rollout, WorkloadName};
 use crate::plan::{Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
 
 /// The first pause after a refused write.
@@ -35,6 +35,7 @@ struct Entry {
     setbacks: BTreeMap<Attempt, (Setback, SignedDuration)>,
     defaulted: Option<DefaultedTemplate>,
     absent_services: BTreeSet<String>,
+    absent_workload: Option<WorkloadName>,
 }
 
 /// What is remembered of a rollout.
@@ -46,6 +47,8 @@ pub(super) struct Remembered {
     pub defaulted: Option<DefaultedTemplate>,
     /// Services that a fresh look did not find.
     pub absent_services: BTreeSet<String>,
+    /// Whether a fresh look did not find the workload that it refers to.
+    pub workload_is_absent: bool,
 }
 
 impl Memory {
@@ -59,6 +62,9 @@ impl Memory {
             setbacks: entry.setbacks.values().map(|(setback, _)| setback.clone()).collect(),
             defaulted: entry.defaulted.clone().filter(|answer| Some(&*answer.given) == given),
             absent_services: entry.absent_services.clone(),
+            workload_is_absent: entry.absent_workload.as_ref().is_some_and(|absent| {
+                rollout.spec.workload_ref.as_ref().and_then(ObjectRef::workload).as_ref() == Some(absent)
+            }),
         }
     }
 
@@ -71,6 +77,12 @@ impl Memory {
         } else {
             absent.insert(service.to_owned());
         }
+    }
+
+    /// A fresh look found the workload that a rollout refers to, or (`false`) did not.
+    pub fn looked_for_workload(&self, key: &Key, named: &WorkloadName, is_there: bool) {
+        let absent = (!is_there).then(|| named.clone());
+        self.lock().entry(key.clone()).or_default().absent_workload = absent;
     }
 
     /// Fields of the status that the server does not keep.

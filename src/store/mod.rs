@@ -18,6 +18,7 @@ mod object;
 mod reach;
 mod reflect;
 mod version;
+pub mod workload;
 mod write;
 mod writers;
 
@@ -42,10 +43,12 @@ pub use version::ResourceVersion;
 pub use write::{DISRUPTION_BUDGET, DryRun, Fate, Kept, Refusal, WriteError, Writer};
 pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
-use crate::crd::{Rollout, Strategy};
+use crate::crd::{ObjectRef, Rollout, Strategy};
+use crate::plan::template::{self, Resolved};
 use crate::plan::{self, Observed, Settings, Wanted, restart};
 use expect::Shown;
 use memory::Remembered;
+use workload::Workloads;
 
 /// How many changes a reader of [`Store::changes`] may lag behind before it has to look at everything again.
 const CHANGES_BUFFERED: usize = 4096;
@@ -63,6 +66,8 @@ pub struct Store {
     pub pods: Cache<PodRecord>,
     /// Services, trimmed.
     pub services: Cache<ServiceRecord>,
+    /// What rollouts take their pod templates from, kind by kind, once a rollout refers to one.
+    pub workloads: Workloads,
     /// Our own writes that the caches have not shown yet.
     pub own: Own,
     /// The same of labels and annotations of pods, apart: no plan waits for those. A pod is not written again before.
@@ -95,6 +100,7 @@ impl Store {
             sets: Cache::default(),
             pods: Cache::default(),
             services: Cache::default(),
+            workloads: Workloads::default(),
             own: Own::default(),
             labels: Own::default(),
             settings,
@@ -149,6 +155,15 @@ impl Store {
     /// The same around a rollout as somebody else has it: as it was read afresh, or as it would be. `None` when it has no identity.
     #[must_use]
     pub fn observe_around(&self, key: &Key, rollout: Arc<Rollout>) -> Option<Observed> {
+        let named = rollout.spec.workload_ref.as_ref().and_then(ObjectRef::workload);
+        let workload = named.and_then(|named| self.workload(&key.namespace, &named));
+        self.observe_resolved(key, template::resolve(rollout, workload))
+    }
+
+    /// The same around a rollout that takes its pod template from a workload as somebody else has that.
+    #[must_use]
+    pub fn observe_resolved(&self, key: &Key, resolved: Resolved) -> Option<Observed> {
+        let Resolved { rollout, workload, left_out } = resolved;
         let uid = rollout.metadata.uid.as_deref()?;
         let sets: Vec<_> =
             self.sets.controlled_by(uid).iter().map(|record| Arc::clone(&record.set)).collect();
@@ -160,10 +175,14 @@ impl Store {
         let looks_at_pods = restart::is_asked_for(&rollout) || !labels_settled;
         let pods = if looks_at_pods { self.lasting_pods(&sets) } else { Vec::new() };
         let services = self.services_of(key, &rollout);
-        let Remembered { setbacks, defaulted, absent_services } = self.memory.about(key, &rollout);
+        let Remembered { setbacks, defaulted, absent_services, workload_is_absent } =
+            self.memory.about(key, &rollout);
         let pruned = self.memory.pruned();
         Some(Observed {
             rollout,
+            workload,
+            workload_is_absent,
+            left_out,
             sets,
             orphans,
             defaulted,
@@ -294,6 +313,7 @@ impl Store {
             ObjectId::ReplicaSet(key) => self.sets.version(key),
             ObjectId::Service(key) => self.services.version(key),
             ObjectId::Pod(key) => self.pods.version(key),
+            ObjectId::Workload(kind, key) => self.workloads.version(key, *kind),
         };
         let is_terminating = match object {
             ObjectId::Pod(key) => self.pods.get(key).is_some_and(|pod| pod.terminating),

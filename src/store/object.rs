@@ -4,6 +4,7 @@ use std::fmt;
 
 use kube::ResourceExt;
 
+use crate::crd::{WorkloadKind, WorkloadName};
 use crate::plan;
 
 /// The namespace and name of an object.
@@ -46,6 +47,8 @@ pub enum ObjectId {
     Service(Key),
     /// A pod.
     Pod(Key),
+    /// A workload that a rollout refers to.
+    Workload(WorkloadKind, Key),
 }
 
 impl ObjectId {
@@ -53,7 +56,11 @@ impl ObjectId {
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
-            Self::Rollout(key) | Self::ReplicaSet(key) | Self::Service(key) | Self::Pod(key) => key,
+            Self::Rollout(key)
+            | Self::ReplicaSet(key)
+            | Self::Service(key)
+            | Self::Pod(key)
+            | Self::Workload(_, key) => key,
         }
     }
 }
@@ -66,6 +73,7 @@ impl From<&ObjectId> for plan::Object {
             ObjectId::ReplicaSet(_) => Self::ReplicaSet(name),
             ObjectId::Service(_) => Self::Service(name),
             ObjectId::Pod(_) => Self::Pod(name),
+            ObjectId::Workload(kind, _) => Self::Workload(WorkloadName { kind: *kind, name }),
         }
     }
 }

@@ -25,6 +25,8 @@ use super::expect::Expectation;
 use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, ObjectId, is_at_least};
 use super::reflect::Stored;
+use super::workload::{self, Deployment, PodTemplate, ReplicaSet, WorkloadRecord};
+use crate::crd::{WorkloadKind, WorkloadName};
 use crate::plan::{UNAVAILABLE, Version};
 
 /// How long a write may take: longer than a healthy API server ever does, short enough that a hung connection does not hold a
@@ -79,7 +81,7 @@ pub enum DryRun {
     Refused(Refusal),
 }
 
-/// Writes to rollouts, their ReplicaSets and pods, and Services.
+/// Writes to rollouts, their ReplicaSets and pods, Services, and Deployments that rollouts take over from.
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
@@ -211,6 +213,50 @@ impl Writer {
         Ok(())
     }
 
+    /// Changes a Deployment that a rollout takes over from by a JSON merge patch.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Stale`] when the version is not the current one.
+    pub async fn patch_deployment(
+        &self,
+        rollout: &Key,
+        name: &str,
+        version: &Version,
+        patch: &Value,
+    ) -> Result<(), WriteError> {
+        let api = self.workloads::<Deployment>(rollout);
+        let (params, patch) = conditional(patch, version);
+        let request = api.patch(name, &params, &patch);
+        let object = ObjectId::Workload(WorkloadKind::Deployment, Key::new(&*rollout.namespace, name));
+        let deployment = self.answer_for(object.clone(), rollout, version, request).await?;
+        let written = Expectation::AtLeast(deployment.resource_version().unwrap_or_default());
+        self.store.expect(&object, rollout, &written);
+        Ok(())
+    }
+
+    /// Looks afresh whether a workload exists, and takes it in if it does.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Refused`] when the server does not answer.
+    pub async fn look_for_workload(&self, rollout: &Key, named: &WorkloadName) -> Result<bool, WriteError> {
+        match named.kind {
+            WorkloadKind::Deployment => self.look_for::<Deployment>(rollout, &named.name).await,
+            WorkloadKind::ReplicaSet => self.look_for::<ReplicaSet>(rollout, &named.name).await,
+            WorkloadKind::PodTemplate => self.look_for::<PodTemplate>(rollout, &named.name).await,
+        }
+    }
+
+    async fn look_for<K: workload::Kind>(&self, rollout: &Key, name: &str) -> Result<bool, WriteError> {
+        let found = self.answer(self.workloads::<K>(rollout).get_opt(name)).await?;
+        let is_there = found.is_some();
+        if let Some(found) = found {
+            self.store.take_in(found);
+        }
+        Ok(is_there)
+    }
+
     /// Evicts a pod, unless a PodDisruptionBudget asks for patience.
     ///
     /// # Errors
@@ -287,6 +333,15 @@ impl Writer {
             ObjectId::Rollout(_) => self.read_afresh(self.rollouts(key), key).await?,
             ObjectId::ReplicaSet(_) => self.read_afresh(self.sets(key), key).await?,
             ObjectId::Service(_) => self.read_afresh(self.services(key), key).await?,
+            ObjectId::Workload(WorkloadKind::Deployment, _) => {
+                self.read_afresh(self.workloads::<Deployment>(key), key).await?;
+            }
+            ObjectId::Workload(WorkloadKind::ReplicaSet, _) => {
+                self.read_afresh(self.workloads::<ReplicaSet>(key), key).await?;
+            }
+            ObjectId::Workload(WorkloadKind::PodTemplate, _) => {
+                self.read_afresh(self.workloads::<PodTemplate>(key), key).await?;
+            }
             ObjectId::Pod(_) => {
                 let api: Api<PodRecord> = Api::namespaced(self.client.clone(), &key.namespace);
                 self.read_afresh(api, key).await?;
@@ -372,6 +427,10 @@ impl Writer {
     }
 
     fn services(&self, rollout: &Key) -> Api<ServiceRecord> {
+        Api::namespaced(self.client.clone(), &rollout.namespace)
+    }
+
+    fn workloads<K: workload::Kind>(&self, rollout: &Key) -> Api<WorkloadRecord<K>> {
         Api::namespaced(self.client.clone(), &rollout.namespace)
     }
 

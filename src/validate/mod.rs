@@ -24,6 +24,6 @@ pub use inheritance::Inheritance;
 pub use labels::{key_rule, matches as selects, value_rule};
 pub use metadata::metadata;
 pub use path::{Path, Segment};
-pub use reference::{ServiceFacts, service};
-pub use spec::rollout;
+pub use reference::{ServiceFacts, service, workload};
+pub use spec::{has_own_template, resolved, rollout, scale_down};
 pub use violation::{Kind, Violation};

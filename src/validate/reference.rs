@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::path::Path;
 use super::violation::Violation;
-use crate::crd::{Rollout, ServiceName, keys};
+use crate::crd::{Rollout, ServiceName, WorkloadName, keys};
 
 /// What is looked at of a Service.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,13 @@ pub fn service(rollout: &Rollout, named: ServiceName<'_>, found: Option<ServiceF
         violations.push(invalid(format!("Service {name:?} is managed by another Rollout")));
     }
     violations
+}
+
+/// That there is no workload of the name that a rollout refers to.
+#[must_use]
+pub fn workload(named: &WorkloadName) -> Violation {
+    let path = Path::root("spec").field("workloadRef").field("name");
+    Violation::invalid(path, named.name.as_str(), format!("{named} not found"))
 }
 
 #[cfg(test)]

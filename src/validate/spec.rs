@@ -1,22 +1,42 @@
 //! The spec of a Rollout, in the order in which the reference checks it: the first violation is what InvalidSpec says.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::path::Path;
 use super::violation::Violation;
 use super::{canary, ephemeral, labels, pod_template};
-use crate::crd::{AntiAffinity, BlueGreenStrategy, Rollout, RolloutSpec};
+use crate::crd::{AntiAffinity, BlueGreenStrategy, Rollout, RolloutSpec, ScaleDown, WorkloadKind};
 
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
-/// All violations of a rollout's spec; none when it is valid.
+/// Whose the pod template of a rollout is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TemplateOf {
+    /// The rollout is as it is stored: one that refers to a workload has none.
+    Stored,
+    /// The workload's that the rollout refers to.
+    Workload,
+}
+
+/// All violations of a rollout's spec as it is stored; none when it is valid. What a workload that it refers to holds is not looked at.
 #[must_use]
 pub fn rollout(rollout: &Rollout) -> Vec<Violation> {
+    check(rollout, TemplateOf::Stored)
+}
+
+/// The same of a rollout that was given the pod template (and where it has none, the selector) of the workload that it refers to.
+#[must_use]
+pub fn resolved(rollout: &Rollout) -> Vec<Violation> {
+    check(rollout, TemplateOf::Workload)
+}
+
+fn check(rollout: &Rollout, template_of: TemplateOf) -> Vec<Violation> {
     let path = Path::root("spec");
     let spec = &rollout.spec;
     let mut violations = Vec::from_iter(not_negative(spec.replicas, &path, "replicas"));
-    violations.extend(selector(spec, &path));
-    violations.extend(template(spec, &path));
+    violations.extend(workload_ref(spec, &path.field("workloadRef")));
+    violations.extend(selector(spec, template_of, &path));
+    violations.extend(template(spec, template_of, &path));
     violations.extend(not_negative(spec.min_ready_seconds, &path, "minReadySeconds"));
     violations.extend(not_negative(spec.revision_history_limit, &path, "revisionHistoryLimit"));
     let window = spec.rollback_window.as_ref().and_then(|window| window.revisions);
@@ -33,8 +53,43 @@ pub(super) fn not_negative(value: Option<i32>, path: &Path, field: &'static str)
     Some(Violation::invalid(path.field(field), value, NOT_NEGATIVE))
 }
 
-fn selector(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
-    if spec.workload_ref.is_some() {
+fn workload_ref(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
+    const KINDS: [&str; 3] = ["apps/v1 Deployment", "apps/v1 ReplicaSet", "v1 PodTemplate"];
+    let Some(reference) = &spec.workload_ref else { return Vec::new() };
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (api_version, kind) = (text(&reference.api_version), text(&reference.kind));
+    let mut violations = Vec::new();
+    if !WorkloadKind::ALL.iter().any(|known| (known.api_version(), known.as_str()) == (&api_version, &kind)) {
+        let given = format!("{api_version} {kind}");
+        violations.push(Violation::not_supported(path.field("kind"), given.trim(), &KINDS));
+    }
+    if text(&reference.name).is_empty() {
+        violations
+            .push(Violation::required(path.field("name"), "names the object that holds the pod template"));
+    }
+    violations
+}
+
+/// What is wrong with when the workload of a rollout is scaled down. The reference takes it for «never», and so do we where it is
+/// stored; nobody who writes it through us means that.
+#[must_use]
+pub fn scale_down(rollout: &Rollout) -> Option<Violation> {
+    const MODES: [&str; 3] = ["never", "onsuccess", "progressively"];
+    let reference = rollout.spec.workload_ref.as_ref()?;
+    let path = Path::root("spec").field("workloadRef").field("scaleDown");
+    match reference.scale_down.as_ref()? {
+        ScaleDown::Never => None,
+        ScaleDown::Other(other) if other.is_empty() => None,
+        ScaleDown::Other(other) => Some(Violation::not_supported(path, other.as_str(), &MODES)),
+        mode if *reference.scale_down() == ScaleDown::Never => {
+            Some(Violation::invalid(path, mode.as_str(), "only a Deployment is scaled down"))
+        }
+        ScaleDown::OnSuccess | ScaleDown::Progressively => None,
+    }
+}
+
+fn selector(spec: &RolloutSpec, template_of: TemplateOf, path: &Path) -> Vec<Violation> {
+    if spec.workload_ref.is_some() && template_of == TemplateOf::Stored {
         return Vec::new();
     }
     let path = path.field("selector");
@@ -54,10 +109,11 @@ fn selector(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
     violations
 }
 
-fn template(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
+fn template(spec: &RolloutSpec, template_of: TemplateOf, path: &Path) -> Vec<Violation> {
     let path = path.field("template");
-    match (&spec.workload_ref, &spec.template) {
-        (Some(_), Some(template)) if has_metadata(template) => {
+    let reference = spec.workload_ref.as_ref().filter(|_| template_of == TemplateOf::Stored);
+    match (reference, &spec.template) {
+        (Some(_), Some(_)) if has_own_template(spec) => {
             vec![Violation::forbidden(path, "template must be empty for workload reference rollout")]
         }
         (Some(_), _) => Vec::new(),
@@ -66,11 +122,17 @@ fn template(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
     }
 }
 
-/// A template beside workloadRef counts as given once it has labels or annotations (the reference's `EmptyTemplate`).
-fn has_metadata(template: &Value) -> bool {
-    let filled =
-        |pointer| template.pointer(pointer).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
-    filled("/metadata/labels") || filled("/metadata/annotations")
+/// Whether a spec has a pod template of its own. Beside workloadRef it counts as given once it has labels or annotations (the
+/// reference's `EmptyTemplate`).
+#[must_use]
+pub fn has_own_template(spec: &RolloutSpec) -> bool {
+    let filled = |pointer| {
+        let map = spec.template.as_ref()?.pointer(pointer)?.as_object()?;
+        Some(!map.is_empty())
+    };
+    let has_metadata =
+        ["/metadata/labels", "/metadata/annotations"].into_iter().any(|at| filled(at) == Some(true));
+    spec.template.is_some() && (spec.workload_ref.is_none() || has_metadata)
 }
 
 fn deadline(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {

@@ -1,19 +1,22 @@
 //! The workers: one planner for each rollout, and tasks of their own that carry the parts of its plan out.
 //!
-//! The [`planner`] observes, plans and hands each worker the newest part; [`rollout`] writes the rollout and its status,
-//! [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods,
-//! [`label`] writes their labels and annotations, [`recorder`] records events, [`activity`] what others did. All of them run only while this process leads. Depends on
+//! The [`planner`] observes, plans (what it must ask for that is in [`question`]) and hands each worker the newest part; [`rollout`] writes
+//! the rollout and its status, [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`label`] writes
+//! their labels and annotations, [`workload`] scales the Deployment that a rollout takes over from, [`recorder`] records events,
+//! [`activity`] what others did. All of them run only while this process leads. Depends on
 //! L0 to L3; knows neither the API nor who else runs.
 
 mod activity;
 mod label;
 mod planner;
+mod question;
 mod queue;
 mod recorder;
 mod replica_set;
 mod restart;
 mod rollout;
 mod traffic;
+mod workload;
 
 use std::sync::Arc;
 
@@ -74,12 +77,19 @@ impl Workers {
             self.service_limit,
             stop.clone(),
         );
+        let workloads = workload::run(
+            planner.shared(),
+            writer.clone(),
+            recorder.clone(),
+            self.rollout_limit,
+            stop.clone(),
+        );
         let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
         let labels = label::run(planner.shared(), writer.clone(), self.label_limit, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
         let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(biased; planning, rollouts, sets, services, restarts, labels, others, recording.run(stop));
+        tokio::join!(biased; planning, rollouts, sets, services, workloads, restarts, labels, others, recording.run(stop));
     }
 }

@@ -3,10 +3,8 @@
 //! Planning is quick and never waits, so that one task plans for all rollouts in turn; a rollout is planned again whenever
 //! something below it changes, when its plan says so, and when a write of its was refused.
 
-mod afresh;
-
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +13,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use super::Workers;
 use super::label::Progress;
@@ -24,13 +21,14 @@ use super::recorder::{About, Recorder};
 use super::replica_set::SetsJob;
 use super::rollout::RolloutJob;
 use super::traffic::ServicesJob;
+use super::workload::WorkloadJob;
 use crate::clock::Clock;
 use crate::plan::{
     self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
-    Question, Urgency, event, restart,
+    Question, Urgency, WorkloadAction, event, restart,
 };
 use crate::store::activity::Activities;
-use crate::store::{Changed, DryRun, Key, ObjectId, Settled, Store, WriteError, Writer};
+use crate::store::{Changed, Key, ObjectId, Settled, Store, WriteError, Writer};
 use crate::telemetry::Metrics;
 
 /// How long a rollout rests whose plan could not be made at all.
@@ -47,6 +45,7 @@ pub(super) struct Shared {
     pub(super) rollouts: Latest<RolloutJob>,
     pub(super) sets: Latest<SetsJob>,
     pub(super) services: Latest<ServicesJob>,
+    pub(super) workloads: Latest<WorkloadJob>,
     pub(super) evictions: Latest<Evictions>,
     pub(super) labels: Latest<Vec<PodAction>>,
 }
@@ -71,7 +70,7 @@ impl Shared {
     }
 
     /// Remembers that a question was not answered; it is asked again when its pause is over.
-    fn unanswered(&self, key: &Key, attempt: Attempt, error: WriteError) {
+    pub(super) fn unanswered(&self, key: &Key, attempt: Attempt, error: WriteError) {
         let (reason, message) = match error {
             WriteError::Refused(refusal) => (refusal.reason, refusal.message),
             // Nothing that is asked can be stale, gone or taken; should a server say so, it is asked again all the same.
@@ -81,7 +80,7 @@ impl Shared {
     }
 
     /// Whether a request that was refused is yet to wait.
-    fn is_put_off(&self, key: &Key, attempt: &Attempt) -> bool {
+    pub(super) fn is_put_off(&self, key: &Key, attempt: &Attempt) -> bool {
         self.store.memory.next_try(key, attempt, self.clock.now()).is_some()
     }
 
@@ -95,12 +94,12 @@ impl Shared {
 
 /// Plans for all rollouts.
 pub(super) struct Planner {
-    shared: Arc<Shared>,
-    writer: Writer,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: Writer,
     recorder: Recorder,
     /// Questions and fresh looks that are under way.
-    errands: TaskTracker,
-    asking: Arc<Mutex<HashSet<Key>>>,
+    pub(super) errands: TaskTracker,
+    pub(super) asking: Arc<Mutex<HashSet<Key>>>,
     known: HashMap<Key, Known>,
     /// Rollouts whose pods lack labels or annotations.
     labelling: Progress,
@@ -132,6 +131,7 @@ impl Planner {
             rollouts: Latest::default(),
             sets: Latest::default(),
             services: Latest::default(),
+            workloads: Latest::default(),
             evictions: Latest::default(),
             labels: Latest::default(),
         };
@@ -229,6 +229,11 @@ impl Planner {
                     self.shared.wake(&key);
                 }
             }
+            Changed::Workload { namespace, name } => {
+                for key in store.rollouts_of_workload(namespace, name) {
+                    self.shared.wake(&key);
+                }
+            }
             Changed::Orphan { namespace } => {
                 for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
                     self.shared.wake(&Key::of(&*rollout));
@@ -280,6 +285,7 @@ impl Planner {
         match &plan.question {
             Some(Question::DefaultedTemplate) => self.ask(key, seen),
             Some(Question::Services(names)) => self.look_for_services(key, names.clone()),
+            Some(Question::Workload(named)) => self.look_for_workload(key, named.clone()),
             None => {}
         }
         let retry =
@@ -298,6 +304,7 @@ impl Planner {
             false => self.shared.labels.put(key, plan.pods, Instant::now()),
         }
         self.hand_out_services(key, &about, plan.services, &plan.basis);
+        self.hand_out_workload(key, &about, plan.workload, &plan.basis);
         match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
             true => self.shared.rollouts.take_back(key),
             false => {
@@ -349,6 +356,16 @@ impl Planner {
         self.shared.services.put(key, job, Instant::now());
     }
 
+    fn hand_out_workload(&self, key: &Key, about: &About, action: Option<WorkloadAction>, basis: &Basis) {
+        match action {
+            None => self.shared.workloads.take_back(key),
+            Some(action) => {
+                let job = WorkloadJob { about: about.clone(), action, rollout: basis.rollout.clone() };
+                self.shared.workloads.put(key, job, Instant::now());
+            }
+        }
+    }
+
     /// Records what a plan has to say besides writes, once for as long as it says so.
     fn notice(&mut self, key: &Key, about: &About, notices: &[Event]) {
         let is_new = !self.known.contains_key(key);
@@ -382,6 +399,7 @@ impl Planner {
         self.shared.sets.take_back(key);
         self.shared.rollouts.take_back(key);
         self.shared.services.take_back(key);
+        self.shared.workloads.take_back(key);
         self.shared.evictions.take_back(key);
         self.shared.labels.take_back(key);
         self.labelling.forget(&self.shared, key);
@@ -437,76 +455,5 @@ impl Planner {
             }
         });
         Left::Services
-    }
-
-    /// Runs an errand for a rollout, unless one is under way; what it asked is asked again a little later if it is still open.
-    fn send(&self, key: &Key, errand: impl Future<Output = ()> + Send + 'static) {
-        let (shared, of) = (self.shared(), key.clone());
-        self.send_once(key, async move {
-            errand.await;
-            shared.wake_at(&of, shared.clock.now() + COMPANY);
-        });
-    }
-
-    /// Runs an errand for a rollout, unless one is under way.
-    fn send_once(&self, key: &Key, errand: impl Future<Output = ()> + Send + 'static) {
-        if !self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            return;
-        }
-        let (asking, key) = (Arc::clone(&self.asking), key.clone());
-        let run = async move {
-            errand.await;
-            asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        };
-        self.errands.spawn(run.in_current_span());
-    }
-
-    /// Looks whether Services exist that the cache does not show.
-    fn look_for_services(&self, key: &Key, mut names: Vec<String>) {
-        names.retain(|name| !self.shared.is_put_off(key, &Attempt::LookForService(name.clone())));
-        if names.is_empty() {
-            return;
-        }
-        let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
-        self.send(key, async move {
-            for name in names {
-                let attempt = Attempt::LookForService(name.clone());
-                match writer.look_for_service(&of, &name).await {
-                    Ok(is_there) => {
-                        shared.store.memory.succeeded(&of, &attempt);
-                        shared.store.memory.looked_for_service(&of, &name, is_there);
-                        shared.wake(&of);
-                    }
-                    Err(error) => shared.unanswered(&of, attempt, error),
-                }
-            }
-        });
-    }
-
-    /// Asks the server how the pod template looks with its defaults, once for each template.
-    fn ask(&self, key: &Key, seen: &Observed) {
-        let (Some(object), Some(given)) =
-            (plan::revision::sample_set(seen), seen.rollout.spec.template.clone())
-        else {
-            return;
-        };
-        if self.shared.is_put_off(key, &Attempt::AskForDefaults) {
-            return;
-        }
-        let (writer, shared, of) = (self.writer.clone(), self.shared(), key.clone());
-        self.send(key, async move {
-            match writer.dry_run_set(&of, &object).await {
-                Ok(answer) => {
-                    shared.store.memory.succeeded(&of, &Attempt::AskForDefaults);
-                    let stored = match answer {
-                        DryRun::Stored(set) => plan::revision::sampled_template(&set).map(Arc::new),
-                        DryRun::Refused(_) => None,
-                    };
-                    shared.store.memory.defaulted(&of, Arc::new(given), stored);
-                    shared.wake(&of);
-                }
-                Err(error) => shared.unanswered(&of, Attempt::AskForDefaults, error),
-            }
-        });
     }
 }

@@ -10,7 +10,7 @@ use tracing::Instrument;
 use super::planner::Shared;
 use super::queue::work;
 use super::recorder::{About, Recorder};
-use crate::plan::{Attempt, Ended, RolloutPart, Version};
+use crate::plan::{Attempt, Ended, RolloutPart, Version, Write};
 use crate::store::{Key, ObjectId, WriteError, Writer};
 
 /// How long events of a status wait for those of the ReplicaSets that the same plan moved: only their order is at stake.
@@ -82,7 +82,9 @@ async fn carry_out(shared: Arc<Shared>, writer: Writer, recorder: Recorder, key:
 
 /// Whether a status is the first about a new spec.
 fn takes_over(part: &RolloutPart) -> bool {
-    part.status.as_ref().is_some_and(|status| status.patch.get("observedGeneration").is_some())
+    const GENERATIONS: [&str; 2] = ["observedGeneration", "workloadObservedGeneration"];
+    let is_first = |write: &Write| GENERATIONS.iter().any(|field| write.patch.get(field).is_some());
+    part.status.as_ref().is_some_and(is_first)
 }
 
 async fn write(

@@ -51,10 +51,10 @@ async fn malformed_yaml() {
 #[tokio::test(start_paused = true)]
 async fn unknown_kind() {
     let manifest = format!(
-        "{}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n",
+        "{}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: web}}\n",
         changed(&json!({ "spec": { "replicas": 7 } }))
     );
-    apply(&manifest).await.names_fields(&["[1].kind"]).says("\"Deployment\"").says("it applies Rollout,");
+    apply(&manifest).await.names_fields(&["[1].kind"]).says("\"StatefulSet\"").says("it applies Rollout,");
 }
 
 #[tokio::test(start_paused = true)]

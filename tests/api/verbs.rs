@@ -402,8 +402,66 @@ async fn a_template_that_lives_elsewhere_is_changed_there() {
     world.seen("web", &updating(1)).await;
     for verb in [Verb::SetImage, Verb::Rollback] {
         refused(world.untouched(verb.call(&world, about_web())).await.map(Response::new))
-            .is(Code::FailedPrecondition, "TEMPLATE_ELSEWHERE")
-            .says("Deployment \"web\"");
+            .is(Code::NotFound, "NOT_FOUND")
+            .says("deployments/web");
+    }
+    let deployment = |labels: Value| {
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "shop", "labels": labels },
+            "spec": { "selector": { "matchLabels": { "app": "web" } }, "template": manifest("web")["spec"]["template"] } })
+    };
+    let flux = json!({ "kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": "flux-system" });
+    world.store(&deployment(flux)).await;
+    let image = async || {
+        let deployments = world.objects("apps/v1", "Deployment", Some("shop"));
+        let stored = deployments.get("web").await.expect("it is there");
+        stored.data["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let checked = Standard { validate_only: true, ..about_web() };
+    Verb::SetImage.call(&world, checked).await.expect("it is possible");
+    assert_eq!(image().await, "web:1");
+    let before = world.stored("web").await;
+    let (_, warnings) = Verb::SetImage.answer(&world, about_web()).await.expect("it is written");
+    assert_eq!(image().await, "web:2");
+    assert_eq!(world.stored("web").await, before, "the rollout is what it was");
+    assert!(warnings[0].description.contains("looks after Deployment \"web\""), "{warnings:?}");
+
+    // A container that there is not is refused before anything is written.
+    let container = ContainerImage { container: "nope".to_owned(), image: "web:3".to_owned() };
+    let request =
+        v1::SetRolloutImageRequest { name: name("web"), images: vec![container], ..Default::default() };
+    refused(world.rollouts().set_rollout_image(request).await).names_fields(&["images[0].container"]);
+    assert_eq!(image().await, "web:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_workload_is_scaled_down_must_be_a_word_that_is_known_and_a_deployment() {
+    let world = World::new().await;
+    let create = |kind: &str, scale_down: &str| {
+        let workload_ref = v1::WorkloadRef {
+            api_version: if kind == "PodTemplate" { "v1" } else { "apps/v1" }.to_owned(),
+            kind: kind.to_owned(),
+            name: "legacy".to_owned(),
+            scale_down: scale_down.to_owned(),
+        };
+        let strategy = Some(v1::rollout_spec::Strategy::Canary(v1::CanaryStrategy::default()));
+        let spec = v1::RolloutSpec { workload_ref: Some(workload_ref), strategy, ..Default::default() };
+        v1::CreateRolloutRequest {
+            parent: "namespaces/shop".to_owned(),
+            rollout_id: "new".to_owned(),
+            rollout: Some(v1::Rollout { spec: Some(spec), ..Default::default() }),
+            validate_only: true,
+            ..Default::default()
+        }
+    };
+    for (kind, scale_down, field) in [
+        ("Deployment", "onSuccess", "rollout.spec.workload_ref.scale_down"),
+        ("PodTemplate", "onsuccess", "rollout.spec.workload_ref.scale_down"),
+        ("StatefulSet", "", "rollout.spec.workload_ref.kind"),
+    ] {
+        refused(world.rollouts().create_rollout(create(kind, scale_down)).await).names_fields(&[field]);
+    }
+    for (kind, scale_down) in [("Deployment", "progressively"), ("Deployment", "never"), ("ReplicaSet", "")] {
+        world.rollouts().create_rollout(create(kind, scale_down)).await.expect("it is accepted");
     }
 }
 

@@ -54,7 +54,7 @@ async fn manifests_without_mistakes_end_with_0() {
 
 #[tokio::test]
 async fn mistakes_end_with_1_and_are_told_with_file_path_and_line() {
-    let bad = ROLLOUT.replace("setWeight: 20", "setWeight: 101") + "---\nkind: Deployment\n";
+    let bad = ROLLOUT.replace("setWeight: 20", "setWeight: 101") + "---\nkind: StatefulSet\n";
     let service = SERVICE.replace("app: web", "app: api");
     let ended = lint(&[("a.yaml", &bad), ("b.yaml", &service)], "").await;
     assert_eq!(
@@ -62,7 +62,7 @@ async fn mistakes_end_with_1_and_are_told_with_file_path_and_line() {
         "error: a.yaml[0].spec.strategy.canary.stableService (line 16): Service \"web\" (b.yaml[0]) selects pods with app: api, but this \
          rollout's have app: web\n\
          error: a.yaml[0].spec.strategy.canary.steps[0].setWeight (line 18): Invalid value: 101: SetWeight needs to be between 0 and 100\n\
-         note: a.yaml[1] (line 20): not looked at: rolloutd does not know the kind Deployment\n"
+         note: a.yaml[1] (line 20): not looked at: rolloutd does not know the kind StatefulSet\n"
     );
     assert_eq!(ended.stderr, "2 files, 3 objects: 2 errors\n");
     assert_eq!(ended.code, Some(1));
@@ -116,7 +116,7 @@ async fn the_manual_shows_what_is_printed() {
     let rollout = ROLLOUT
         .replace("      - setWeight: 20\n", steps)
         .replace("  strategy:", "  minReadySecond: 5\n  strategy:");
-    let text = format!("{service}---\n{rollout}---\napiVersion: apps/v1\nkind: Deployment\n");
+    let text = format!("{service}---\n{rollout}---\napiVersion: apps/v1\nkind: StatefulSet\n");
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("deploy")).unwrap();
     fs::write(folder.path().join("deploy/web.yaml"), text).unwrap();

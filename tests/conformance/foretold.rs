@@ -290,6 +290,9 @@ impl Scene {
             absent_services: named.iter().map(|named| named.name.to_owned()).collect(),
             pods: if restart::is_asked_for(&rollout) { pods.clone() } else { Vec::new() },
             rollout,
+            workload: None,
+            workload_is_absent: false,
+            left_out: Vec::new(),
             sets,
             orphans: Vec::new(),
             defaulted: None,
@@ -332,6 +335,7 @@ impl Scene {
             plan::Object::ReplicaSet(name) | plan::Object::Service(name) | plan::Object::Pod(name) => {
                 name.clone()
             }
+            plan::Object::Workload(workload) => workload.name.clone(),
         };
         let waits = plan.blockers.iter().map(|blocker| Wait {
             reason: format!("{:?}", blocker.reason),

@@ -26,7 +26,7 @@ use super::mutation::{Done, Effect, Subject};
 use super::name;
 use super::status::Reason;
 use super::token::Token;
-use crate::crd::keys;
+use crate::crd::{WorkloadKind, keys};
 use crate::manifest::{Item, form};
 use crate::pb::v1;
 use crate::store::Key;
@@ -242,6 +242,7 @@ impl Applying<'_> {
                 sent => {
                     let applied = sent?;
                     self.note(item, &step, &applied);
+                    self.tell_caches(item, &applied);
                     return Ok(applied);
                 }
             }
@@ -281,6 +282,16 @@ impl Applying<'_> {
             revision: 0,
         };
         self.context.note_done(self.call, &done, &done.changed_fields());
+    }
+
+    /// Shows the caches what a rollout may take its pod template from: what it waits for depends on it.
+    fn tell_caches(&self, item: &Item, (_, object): &Applied) {
+        let is_it = |kind: &WorkloadKind| {
+            (kind.as_str(), kind.api_version()) == (item.kind.kind, &*item.kind.api_version())
+        };
+        if let Some(kind) = WorkloadKind::ALL.into_iter().find(is_it) {
+            self.context.store.take_in_workload(kind, object);
+        }
     }
 
     fn note_refused(&self, item: &Item, error: &Error) {

@@ -89,12 +89,17 @@ pub(super) fn malformed(metadata: &ObjectMeta, why: &str) -> v1::RolloutStatus {
 pub(super) fn state(rollout: &crd::Rollout) -> (State, String) {
     const NOT_OBSERVED: &str = "waiting for rollout spec update to be observed";
     const NOT_RESUMED: &str = "waiting for rollout to unpause";
+    const WORKLOAD_NOT_OBSERVED: &str =
+        "waiting for rollout spec update to be observed for the reference workload";
     let status = rollout.status();
     if status.observed_generation() != rollout.metadata.generation {
         return (State::Progressing, NOT_OBSERVED.to_owned());
     }
     if status.controller_pause() && status.pause_conditions().is_empty() {
         return (State::Progressing, NOT_RESUMED.to_owned());
+    }
+    if !rollout.is_workload_observed() {
+        return (State::Progressing, WORKLOAD_NOT_OBSERVED.to_owned());
     }
     let state = match &status.phase {
         Some(RolloutPhase::Healthy) => State::Healthy,

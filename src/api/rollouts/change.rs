@@ -80,7 +80,8 @@ impl Rollouts {
 pub(super) fn check(object: &Value) -> Result<(), Error> {
     let rollout = Rollout::decode(object)
         .map_err(|error| Error::field(path::in_messages(&path::parse(&error.path)), error.why))?;
-    let violations = validate::rollout(&rollout);
+    let mut violations = validate::rollout(&rollout);
+    violations.extend(validate::scale_down(&rollout));
     if violations.is_empty() {
         return Ok(());
     }

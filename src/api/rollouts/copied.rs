@@ -15,11 +15,12 @@ use super::super::kind::{REPLICA_SET, ROLLOUT, SERVICE};
 use super::super::mutation::{Mutation, Subject, target};
 use super::super::name;
 use super::super::status::Reason;
+use super::workload::{self, Rewritten};
 use super::{Rollouts, image, update};
-use crate::crd::{Rollout, Strategy, keys};
+use crate::crd::{ObjectRef, Rollout, Strategy, keys};
 use crate::foresight::Copied;
 use crate::pb::v1;
-use crate::plan::{DefaultedTemplate, Observed, Service, revision};
+use crate::plan::{DefaultedTemplate, Observed, Service, Workload, revision, template};
 use crate::store::{Key, ServiceRecord};
 use v1::plan_rollout_request::Update;
 
@@ -31,6 +32,8 @@ pub(super) struct Prospect {
     pub rollout: Rollout,
     /// Services of the same manifest.
     services: Vec<Service>,
+    /// The workload that its pod template is from, as the update would make it; `None`: as it is.
+    workload: Option<Arc<Workload>>,
     /// What the caller ought to know of the update.
     pub warnings: Vec<v1::Warning>,
 }
@@ -44,12 +47,19 @@ impl Rollouts {
         ownership: Ownership,
     ) -> Result<Prospect, Error> {
         let alone = |subject| (subject, Rehearsed::default());
-        let (subject, rehearsed) = match update {
+        let mut workload = None;
+        let (subject, mut rehearsed) = match update {
             None => alone(self.context.read(key).await?),
             Some(Update::Rollout(rollout)) => alone(self.with_resource(key, rollout).await?),
-            Some(Update::SetImage(request)) => alone(self.with_images(key, &request).await?),
+            Some(Update::SetImage(request)) => {
+                let rewritten = self.with_images(key, &request).await?;
+                workload = rewritten.workload;
+                let warnings = rewritten.warnings;
+                (rewritten.done.after, Rehearsed { warnings, ..Rehearsed::default() })
+            }
             Some(Update::Manifest(manifest)) => self.with_manifest(key, &manifest, ownership).await?,
         };
+        workload = workload.or(to_come(key, subject.rollout()?, &rehearsed)?);
         let services = rehearsed
             .objects
             .iter()
@@ -62,7 +72,8 @@ impl Rollouts {
         metadata.generation.get_or_insert(1);
         metadata.creation_timestamp.get_or_insert_with(|| self.context.clock.now().into());
         self.check_served(key, &rollout)?;
-        Ok(Prospect { rollout, services, warnings: rehearsed.warnings })
+        let warnings = std::mem::take(&mut rehearsed.warnings);
+        Ok(Prospect { rollout, services, workload, warnings })
     }
 
     async fn with_resource(&self, key: &Key, mut rollout: v1::Rollout) -> Result<Subject, Error> {
@@ -77,7 +88,7 @@ impl Rollouts {
         Ok(done.after)
     }
 
-    async fn with_images(&self, key: &Key, request: &v1::SetRolloutImageRequest) -> Result<Subject, Error> {
+    async fn with_images(&self, key: &Key, request: &v1::SetRolloutImageRequest) -> Result<Rewritten, Error> {
         check_name(key, &request.name, "set_image.name")?;
         let within = |error: Error| error.rename_fields(|field| format!("set_image.{field}"));
         image::check_images(&request.images).map_err(within)?;
@@ -88,7 +99,7 @@ impl Rollouts {
                 _ => error,
             })
         };
-        Ok(self.context.mutate(&mutation, set).await?.after)
+        self.context.rewrite(&mutation, set).await
     }
 
     async fn with_manifest(
@@ -125,8 +136,15 @@ impl Rollouts {
 
     /// The world around a rollout as it would be.
     pub(super) async fn copy(&self, key: &Key, prospect: Prospect) -> Result<Copied, Error> {
-        let seen = self.context.store.observe_around(key, Arc::new(prospect.rollout));
+        let rollout = Arc::new(prospect.rollout);
+        let workload = match prospect.workload {
+            Some(workload) => Some(workload),
+            None => self.context.workload(key, rollout.spec.workload_ref.as_ref()).await?,
+        };
+        let seen = self.context.store.observe_resolved(key, template::resolve(rollout, workload));
         let mut seen = seen.expect("a prospect has an identity");
+        // That was a fresh look.
+        seen.workload_is_absent = true;
         self.add_services(key, &mut seen, &prospect.services).await?;
         let pods = self.context.store.lasting_pods(seen.sets.iter().chain(&seen.orphans));
         Ok(Copied { seen, pods, now: self.context.clock.now() })
@@ -171,6 +189,18 @@ impl Rollouts {
         };
         Ok(DefaultedTemplate { given, stored })
     }
+}
+
+/// The workload that a rollout refers to, where a manifest brings it.
+fn to_come(key: &Key, rollout: &Rollout, rehearsed: &Rehearsed) -> Result<Option<Arc<Workload>>, Error> {
+    let Some(named) = rollout.spec.workload_ref.as_ref().and_then(ObjectRef::workload) else {
+        return Ok(None);
+    };
+    let is_it = |item: &crate::manifest::Item| {
+        item.kind.kind == named.kind.as_str() && item.namespace == key.namespace && item.name == named.name
+    };
+    let found = rehearsed.objects.iter().find(|(item, _)| is_it(item));
+    found.map(|(_, object)| workload::read(&named, object)).transpose()
 }
 
 /// Whether the API server has something against an object, rather than being away.

@@ -298,6 +298,9 @@ mod tests {
             pruned: Arc::default(),
             settings: Arc::default(),
             labels_settled: true,
+            workload: None,
+            workload_is_absent: false,
+            left_out: Default::default(),
         };
         State { at: SignedDuration::ZERO, seen, blockers: Vec::new() }
     }

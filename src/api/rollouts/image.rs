@@ -10,6 +10,7 @@ use super::super::error::Error;
 use super::super::mutation::Subject;
 use super::Rollouts;
 use super::change::{check, difference, durable, own_template};
+use super::workload::Rewritten;
 use crate::pb::v1;
 use v1::set_rollout_image_request::ContainerImage;
 
@@ -26,9 +27,13 @@ impl Rollouts {
         request: v1::SetRolloutImageRequest,
     ) -> Result<v1::SetRolloutImageResponse, Error> {
         check_images(&request.images)?;
-        let done = self.mutate(durable!(request), |subject| set(subject, &request.images)).await?;
+        let rewritten = self.rewrite(durable!(request), |subject| set(subject, &request.images)).await?;
         let image = |ContainerImage { container, image }: &ContainerImage| format!("{container}={image}");
-        Ok(self.answer(&done, &request.images.iter().map(image).collect::<Vec<_>>().join(", ")))
+        let detail = request.images.iter().map(image).collect::<Vec<_>>().join(", ");
+        let Rewritten { done, warnings, .. } = rewritten;
+        let mut answer: v1::SetRolloutImageResponse = self.answer(&done, &detail);
+        answer.warnings.extend(warnings);
+        Ok(answer)
     }
 }
 

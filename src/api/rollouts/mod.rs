@@ -25,6 +25,7 @@ mod update;
 mod verbs;
 mod watch;
 mod watch_tree;
+mod workload;
 
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@ use super::super::status::Reason;
 use super::Rollouts;
 use super::change::{check, difference, durable, own_template};
 use super::revisions::{Wanted, not_kept};
+use super::workload::Rewritten;
 use crate::crd::{ConditionType, keys};
 use crate::pb::v1;
 use crate::plan::ReplicaSet;
@@ -38,11 +39,12 @@ impl Rollouts {
             records.iter().map(|record| Arc::clone(&record.set)).collect::<Vec<_>>()
         };
         let back = |subject: &Subject| roll_back(subject, &sets(subject), from, request.to_revision);
-        let mut done = self.mutate(durable!(request), back).await?;
-        if let Some(before) = &done.before {
-            done.revision = find(before, &sets(before), request.to_revision).map_or(0, ReplicaSet::revision);
-        }
-        Ok(self.answer(&done, &format!("from {from} to revision {}", done.revision)))
+        let Rewritten { mut done, before, warnings, .. } = self.rewrite(durable!(request), back).await?;
+        done.revision = find(&before, &sets(&before), request.to_revision).map_or(0, ReplicaSet::revision);
+        let detail = format!("from {from} to revision {}", done.revision);
+        let mut answer: v1::RollbackRolloutResponse = self.answer(&done, &detail);
+        answer.warnings.extend(warnings);
+        Ok(answer)
     }
 }
 

@@ -166,7 +166,11 @@ impl Context {
 /// Whether a plan makes another status of the one that is stored, counts aside.
 fn decides(plan: &Plan, stored: State) -> bool {
     let part = &plan.rollout;
-    if part.object.is_some() || plan.question.is_some() || !plan.services.is_empty() {
+    if part.object.is_some()
+        || plan.question.is_some()
+        || !plan.services.is_empty()
+        || plan.workload.is_some()
+    {
         return true;
     }
     match &part.status {
@@ -191,6 +195,7 @@ impl Waiting {
             Changed::Below { uid, .. } => *uid == self.uid,
             Changed::Orphan { namespace } => *namespace == self.key.namespace,
             Changed::Service(service) => service.namespace == self.key.namespace,
+            Changed::Workload { namespace, .. } => *namespace == self.key.namespace,
             Changed::BelowSet { .. } | Changed::SetLeft { .. } => false,
         }
     }

@@ -8,7 +8,7 @@ use super::super::error::Error;
 use super::super::kind::ROLLOUT;
 use super::super::name;
 use super::{Rollouts, summary};
-use crate::crd::{self, Rollout, RolloutTrafficRouting, Strategy};
+use crate::crd::{self, ObjectRef, Rollout, RolloutTrafficRouting, Strategy, WorkloadName};
 use crate::pb::v1;
 use crate::plan::revision::{self, Revisions};
 use crate::plan::stance::Stance;
@@ -78,6 +78,7 @@ pub(super) fn snapshot(context: &Context, key: &Key) -> Option<Snapshot> {
         actual_weight,
         services: services(&seen),
         pod_labelling: plan.labelling.as_ref().map(pod_labelling),
+        workload: workload(&seen),
     };
     Some(Snapshot { tree, wake_at: plan.wake_at })
 }
@@ -221,6 +222,23 @@ fn pod_labelling(labelling: &plan::Labelling) -> v1::PodLabelling {
     }
 }
 
+/// The workload that the spec refers to.
+fn workload(seen: &Observed) -> Option<v1::WorkloadSummary> {
+    let WorkloadName { kind, name } =
+        seen.rollout.spec.workload_ref.as_ref().and_then(ObjectRef::workload)?;
+    let found = seen.workload.as_deref();
+    let observed = seen.rollout.status().workload_observed_generation();
+    Some(v1::WorkloadSummary {
+        api_version: kind.api_version().to_owned(),
+        kind: kind.as_str().to_owned(),
+        name,
+        exists: found.is_some(),
+        generation: found.map_or(0, |workload| workload.generation),
+        observed_generation: observed.unwrap_or(0),
+        replicas: found.map_or(0, |workload| workload.replicas),
+    })
+}
+
 fn blockers(context: &Context, key: &Key, seen: &Observed, plan: &Plan) -> Vec<v1::Blocker> {
     let mut blockers: Vec<v1::Blocker> = plan.blockers.iter().map(|blocker| show(key, blocker)).collect();
     let is_left_alone = plan.blockers.iter().any(|blocker| blocker.reason == BlockerReason::UnsupportedField);
@@ -242,6 +260,9 @@ pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         Object::ReplicaSet(name) => object("apps/v1", "ReplicaSet", &key.namespace, name),
         Object::Service(name) => object("v1", "Service", &key.namespace, name),
         Object::Pod(name) => object("v1", "Pod", &key.namespace, name),
+        Object::Workload(WorkloadName { kind, name }) => {
+            object(kind.api_version(), kind.as_str(), &key.namespace, name)
+        }
     };
     let reason = match blocker.reason {
         BlockerReason::PauseStep => Reason::PauseStep,
@@ -261,6 +282,7 @@ pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::Restarting => Reason::Restarting,
         BlockerReason::PodFailing => Reason::PodFailing,
         BlockerReason::ServiceMissing => Reason::ServiceMissing,
+        BlockerReason::WorkloadMissing => Reason::WorkloadMissing,
         BlockerReason::PermissionMissing => Reason::PermissionMissing,
         BlockerReason::Relabelling => Reason::Relabelling,
         BlockerReason::EnvironmentTakenBack => Reason::EnvironmentTakenBack,

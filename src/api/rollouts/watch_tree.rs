@@ -144,5 +144,8 @@ fn concerns(context: &Context, key: &Key, uid: Option<&str>, change: &Changed) -
         Changed::SetLeft { .. } => false,
         Changed::Orphan { namespace } => *namespace == key.namespace,
         Changed::Service(service) => context.store.rollouts_of_service(service).contains(key),
+        Changed::Workload { namespace, name } => {
+            *namespace == key.namespace && context.store.rollouts_of_workload(namespace, name).contains(key)
+        }
     }
 }

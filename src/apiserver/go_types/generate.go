@@ -28,7 +28,8 @@ import (
 // roots are the kinds served and the bodies of subresources and options.
 var roots = []any{
 	core.Namespace{}, core.Pod{}, core.Service{}, core.Event{}, core.ConfigMap{}, core.Secret{},
-	core.ServiceAccount{}, core.Binding{}, apps.ReplicaSet{}, apps.ControllerRevision{},
+	core.ServiceAccount{}, core.Binding{}, core.PodTemplate{},
+	apps.Deployment{}, apps.ReplicaSet{}, apps.ControllerRevision{},
 	coordination.Lease{}, autoscaling.Scale{}, policy.PodDisruptionBudget{}, policy.Eviction{},
 	apiextensions.CustomResourceDefinition{}, meta.DeleteOptions{},
 }

@@ -8,6 +8,7 @@ mod config_map;
 mod container;
 mod controller_revision;
 mod definition;
+mod deployment;
 mod disruption_budget;
 mod event;
 mod label_selector;
@@ -16,6 +17,7 @@ mod namespace;
 mod pod;
 mod pod_spec;
 mod pod_table;
+mod pod_template;
 mod replica_set;
 mod secret;
 mod service;
@@ -145,6 +147,11 @@ pub(crate) fn resources() -> Vec<Resource> {
         Row::new("v1", "secrets", "Secret", secret::SecretRules),
         Row::new("v1", "serviceaccounts", "ServiceAccount", service_account::ServiceAccountRules)
             .short(&["sa"]),
+        Row::new("v1", "podtemplates", "PodTemplate", pod_template::PodTemplateRules),
+        Row::new("apps/v1", "deployments", "Deployment", deployment::DeploymentRules)
+            .short(&["deploy"])
+            .category(ALL)
+            .with(&[Status, Scale]),
         Row::new("apps/v1", "replicasets", "ReplicaSet", replica_set::ReplicaSetRules)
             .short(&["rs"])
             .category(ALL)

@@ -147,7 +147,7 @@ impl Rules for ReplicaSetRules {
 }
 
 /// Rules of a workload's selector.
-fn validate_selector(selector: &Value, path: &Path) -> Violations {
+pub(super) fn validate_selector(selector: &Value, path: &Path) -> Violations {
     if selector.is_null() {
         return vec![Violation::required(path, "")];
     }
@@ -163,7 +163,7 @@ fn validate_selector(selector: &Value, path: &Path) -> Violations {
     violations
 }
 
-fn validate_set_template(spec: &Value, path: &Path) -> Violations {
+pub(super) fn validate_set_template(spec: &Value, path: &Path) -> Violations {
     let mut violations = Violations::new();
     let template = &spec["template"];
     let selector = LabelSelector::from_object(&spec["selector"]);

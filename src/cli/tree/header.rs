@@ -31,6 +31,9 @@ pub(super) fn lines(tree: &v1::RolloutTree, now: Timestamp, detail: Detail) -> V
     if is_canary(rollout) {
         header.add("Weight", &weight(tree));
     }
+    if let Some(workload) = &tree.workload {
+        header.add("Template", &template_of(workload));
+    }
     header.all("Images", images(tree));
     header.add("Pods", &pods(rollout, &status));
     header.all("Services", services(tree));
@@ -109,6 +112,16 @@ fn state(status: &v1::RolloutStatus) -> Line {
     let line = Line::default().with(Tone::of_state(&word), word);
     let message = words::one_line(&status.message);
     if message.is_empty() { line } else { line.with(Tone::Plain, format!("  {message}")) }
+}
+
+/// Where the pod template is, when it is not the rollout's own.
+fn template_of(workload: &v1::WorkloadSummary) -> String {
+    let v1::WorkloadSummary { kind, name, exists, replicas, .. } = workload;
+    match (exists, kind.as_str()) {
+        (false, _) => format!("{kind} {name}, which does not exist"),
+        (true, "PodTemplate") => format!("{kind} {name}"),
+        (true, _) => format!("{kind} {name}, of which {replicas} pods are wanted"),
+    }
 }
 
 fn strategy(rollout: &v1::Rollout) -> &'static str {

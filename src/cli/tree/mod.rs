@@ -156,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn a_template_that_is_elsewhere_is_named() {
+        let mut tree = samples::paused();
+        for (kind, exists, expected) in [
+            ("Deployment", true, "Template:   Deployment legacy, of which 2 pods are wanted"),
+            ("PodTemplate", true, "Template:   PodTemplate legacy"),
+            ("Deployment", false, "Template:   Deployment legacy, which does not exist"),
+        ] {
+            let (kind, name) = (kind.to_owned(), "legacy".to_owned());
+            tree.workload =
+                Some(v1::WorkloadSummary { kind, name, exists, replicas: 2, ..Default::default() });
+            let drawn = drawn(&tree, Style::PLAIN);
+            assert!(drawn.lines().any(|line| line == expected), "{expected}: {drawn}");
+        }
+    }
+
+    #[test]
     fn an_empty_tree_is_drawn_without_a_panic() {
         insta::assert_snapshot!(drawn(&v1::RolloutTree::default(), Style::PLAIN), @r#"
         State:      Unknown

@@ -113,6 +113,7 @@ pub(in crate::cli) fn paused() -> v1::RolloutTree {
         desired_weight: 20,
         actual_weight: 20,
         services: Vec::new(),
+        workload: None,
     }
 }
 

@@ -243,6 +243,9 @@ fn observed(limits: Limits) -> Observed {
     });
     Observed {
         rollout: Arc::new(serde_json::from_value(rollout).unwrap()),
+        workload: None,
+        workload_is_absent: false,
+        left_out: Vec::new(),
         sets: Vec::new(),
         orphans: Vec::new(),
         defaulted: None,

@@ -17,4 +17,5 @@ mod properties;
 mod rollback_window;
 mod scenarios;
 mod takeover;
+mod workload;
 mod world;

@@ -59,6 +59,9 @@ impl Recording {
             pruned: Arc::default(),
             settings: Arc::default(),
             labels_settled: true,
+            workload: None,
+            workload_is_absent: false,
+            left_out: Default::default(),
         };
         Self { seen, now: last.checked_add(SignedDuration::from_secs(5)).unwrap() }
     }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::live_pods::LivePods;
 use crate::crd::{Rollout, RolloutStatus, Strategy, keys};
+use crate::plan::template::{self, Resolved};
 use crate::plan::{
     self, Attempt, Ended, Observed, Plan, Pod, ReplicaSet, Service, ServiceAction, SetAction, Setback,
-    Settings, canary,
+    Settings, Workload, WorkloadAction, canary,
 };
 
 /// How pods of an image turn out.
@@ -41,6 +42,9 @@ pub(super) struct World {
     pub(super) setbacks: Vec<Setback>,
     pub(super) orphans: Vec<ReplicaSet>,
     pub(super) services: BTreeMap<String, Service>,
+    /// What the rollout refers to, where that is there.
+    pub(super) workload: Option<Workload>,
+    pub(super) workload_is_absent: bool,
     /// Pods that somebody looked at.
     pub(super) pods: Vec<Pod>,
     /// Pods one by one, as far as their labels matter.
@@ -97,6 +101,8 @@ impl World {
             setbacks: Vec::new(),
             orphans: Vec::new(),
             services: SERVICES.map(|name| (name.to_owned(), service(name))).into(),
+            workload: None,
+            workload_is_absent: false,
             pods: Vec::new(),
             live: LivePods::default(),
             settings: Arc::default(),
@@ -112,8 +118,13 @@ impl World {
     pub(super) fn observed(&self) -> Observed {
         let rollout: Rollout = serde_json::from_value(self.object.clone()).unwrap();
         let labels_settled = self.live.have_what_they_should(self.sets.values());
+        let workload = self.workload.clone().map(Arc::new);
+        let Resolved { rollout, workload, left_out } = template::resolve(Arc::new(rollout), workload);
         Observed {
-            rollout: Arc::new(rollout),
+            rollout,
+            workload,
+            workload_is_absent: self.workload_is_absent,
+            left_out,
             sets: self.sets.values().cloned().map(Arc::new).collect(),
             orphans: self.orphans.iter().cloned().map(Arc::new).collect(),
             defaulted: None,
@@ -161,6 +172,34 @@ impl World {
         self.edit(|spec| spec["template"]["spec"]["containers"][0]["image"] = json!(image));
     }
 
+    /// Changes the image in the workload's template, as a user does.
+    pub(super) fn edit_workload(&mut self, image: &str) {
+        self.version += 1;
+        let workload = self.workload.as_mut().unwrap();
+        Arc::make_mut(&mut workload.template)["spec"]["containers"][0]["image"] = json!(image);
+        workload.generation += 1;
+        workload.resource_version = self.version.to_string();
+    }
+
+    /// Scales the workload.
+    pub(super) fn scale_workload(&mut self, replicas: i32) {
+        self.version += 1;
+        let workload = self.workload.as_mut().unwrap();
+        workload.replicas = replicas;
+        workload.generation += 1;
+        workload.resource_version = self.version.to_string();
+    }
+
+    fn apply_to_workload(&mut self, action: &WorkloadAction) {
+        let workload = self.workload.as_ref().unwrap();
+        assert_eq!(action.version.resource_version, workload.resource_version, "decided on an old version");
+        self.writes.push("patch workload".to_owned());
+        let replicas = action.write.patch["spec"]["replicas"].as_i64().unwrap();
+        self.scale_workload(i32::try_from(replicas).unwrap());
+        let events = action.write.events.iter();
+        self.events.extend(events.map(|event| format!("{}: {}", event.reason, event.message)));
+    }
+
     /// Merges into the status, as kubectl's plugin does.
     #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     pub(super) fn patch_status(&mut self, patch: Value) {
@@ -196,6 +235,10 @@ impl World {
         for action in &plan.services {
             self.check_switch(action);
             self.apply_to_service(action);
+            wrote = true;
+        }
+        if let Some(action) = &plan.workload {
+            self.apply_to_workload(action);
             wrote = true;
         }
         if let Some(write) = &plan.rollout.object {
@@ -384,10 +427,16 @@ impl World {
 
     /// Plans, writes and lets pods move until nothing happens any more; time stands still.
     pub(super) fn settle(&mut self) {
+        self.settle_with(|_| {});
+    }
+
+    /// The same with something of each plan taken away.
+    pub(super) fn settle_with(&mut self, change: impl Fn(&mut Plan)) {
         const MOST: usize = 400;
         for _ in 0..MOST {
-            let plan = self.plan();
+            let mut plan = self.plan();
             assert_eq!(plan.question, None);
+            change(&mut plan);
             let wrote = self.apply(&plan);
             if !wrote && !self.pods() {
                 return;
