@@ -171,21 +171,20 @@ impl BlueGreen<'_> {
     }
 
     fn gate(&self, stance: &Stance) -> Gate {
-        if self.is_open(stance) {
+        let pause = stance.blue_green_pause();
+        let end = pause.map(|pause| end_of_pause(self.strategy, pause.start_time.instant()));
+        // Whether the pods are up by then or not: it is them that are waited for from then on, and the deadline runs.
+        let is_over = end.flatten().is_some_and(|end| end <= self.now);
+        if is_over || self.is_open(stance) {
             return Gate::Open;
         }
         let size = self.new_size(stance);
         let is_ready =
             |new: &ReplicaSet| new.replicas == size && new.surely_available() >= size && !stance.fresh;
-        if !self.revisions.new_set().is_some_and(is_ready) {
-            return Gate::NotReady;
-        }
-        match stance.blue_green_pause() {
-            None => Gate::PauseBegins,
-            Some(pause) => match end_of_pause(self.strategy, pause.start_time.instant()) {
-                Some(end) if end <= self.now => Gate::Open,
-                end => Gate::Paused(end),
-            },
+        match end {
+            Some(end) => Gate::Paused(end),
+            None if self.revisions.new_set().is_some_and(is_ready) => Gate::PauseBegins,
+            None => Gate::NotReady,
         }
     }
 
