@@ -33,7 +33,8 @@ async fn label(world: &World, labels: Value) {
 
 async fn pods(world: &World) -> BTreeMap<String, (String, BTreeMap<String, String>)> {
     let api: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
-    let pods = api.list(&ListParams::default()).await.expect("pods are listed").items;
+    let mut pods = api.list(&ListParams::default()).await.expect("pods are listed").items;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     pods.into_iter().map(|pod| (pod.name_any(), (pod.uid().unwrap(), pod.labels().clone()))).collect()
 }
 
@@ -112,8 +113,7 @@ async fn require_team(world: &World) {
     for (kind, object) in
         [("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding)]
     {
-        let mut resource = admission(kind);
-        resource.plural = resource.plural.replace("policys", "policies");
+        let resource = admission(kind);
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         api.create(&PostParams::default(), &object).await.expect("the policy is stored");
@@ -145,7 +145,7 @@ fn a_policy_that_requires_a_label_is_met_once_the_rollout_has_it() {
 
         label(&world, json!({ "team": "shop" })).await;
         healthy(&drive).await;
-        let request = v1::ScaleRolloutRequest { name: drive.name(), replicas: 2, ..Default::default() };
+        let request = v1::ScaleRolloutRequest { name: drive.name(), replicas: Some(2), ..Default::default() };
         world.rpc().scale_rollout(request).await.expect("it is scaled");
         drive.set_image("v2").await;
         paused_at(&drive, 1).await;

@@ -17,6 +17,7 @@ mod assumed;
 mod blue_green;
 mod continuity;
 mod drive;
+mod environment;
 mod explain;
 mod forbidden;
 mod foretold;
