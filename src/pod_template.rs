@@ -19,7 +19,8 @@ pub use anti_affinity::{Apart, anti_affinity_patch, inject_anti_affinity, remove
 pub use compare::{Sameness, UnknownFields, compare};
 pub use defaults::apply_defaults;
 pub use environment::{
-    environment_annotations, environment_files, inject_environment_volume, remove_injected_environment,
+    environment_annotations, environment_files, inject_environment_volume, is_environment,
+    remove_injected_environment,
 };
 
 /// Takes out every value that its field cannot hold, as the reference does with a stored Rollout that is

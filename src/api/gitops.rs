@@ -3,8 +3,11 @@
 //! Argo CD is known by its tracking annotation, or by having written the object; its label (`app.kubernetes.io/instance`) others use
 //! too. Flux is known by its labels, or by its controllers.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::convert::is_annotated;
 use super::mutation::Subject;
 use crate::pb::v1;
 
@@ -26,14 +29,16 @@ const FLUX: [(&str, &str, &str, &str); 2] = [
     ("HelmRelease", "helm.toolkit.fluxcd.io", "helm-controller", "helmrelease"),
 ];
 
-/// The warning that a change to the spec of an object will be reverted; `None` where nobody reverts it, or the spec is as it was.
+/// The warning that a change to an object will be reverted; `None` where nobody reverts it, or its spec is as it was, with what annotations
+/// hold of it.
 pub(super) fn warning(before: &Value, after: &Subject, field: &str) -> Option<v1::Warning> {
     warning_about(before, &after.object, field, "this rollout")
 }
 
 /// The same of another object than the rollout, which `what` names.
 pub(super) fn warning_about(before: &Value, after: &Value, field: &str, what: &str) -> Option<v1::Warning> {
-    if (&before["spec"], &before["template"]) == (&after["spec"], &after["template"]) {
+    let held = |object: &Value| (object["spec"].clone(), object["template"].clone(), annotated(object));
+    if held(before) == held(after) {
         return None;
     }
     let (who, remedy) = argo_cd(before).or_else(|| flux(before))?;
@@ -44,6 +49,12 @@ pub(super) fn warning_about(before: &Value, after: &Value, field: &str, what: &s
             "{who} looks after {what} and reverts what it did not write: change its source, or {remedy}"
         ),
     })
+}
+
+/// The annotations that fields of the resource's spec stand for.
+fn annotated(object: &Value) -> BTreeMap<&String, &Value> {
+    let annotations = object["metadata"]["annotations"].as_object().into_iter().flatten();
+    annotations.filter(|(key, _)| is_annotated(key)).collect()
 }
 
 fn argo_cd(object: &Value) -> Option<(String, String)> {
@@ -96,6 +107,15 @@ mod tests {
         let mut after = before.clone();
         after["spec"]["replicas"] = json!(2);
         assert_eq!(warning(&before, &Subject::new(before.clone()), ""), None, "nothing was changed");
+        let mut environment = before.clone();
+        environment["metadata"]["annotations"]["rolloutd.dev/stable-environment"] = json!("{}");
+        let of_environment =
+            warning(&before, &Subject::new(environment), "").map(|warning| warning.description);
+        assert_eq!(of_environment, {
+            let mut after = before.clone();
+            after["spec"]["replicas"] = json!(2);
+            warning(&before, &Subject::new(after), "").map(|warning| warning.description)
+        });
         warning(&before, &Subject::new(after), "").map(|warning| warning.description)
     }
 

@@ -11,10 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crd::{Rollout, keys};
+use super::blocker::{Blocker, BlockerReason, Object};
+use super::observed::{Observed, Pod, ReplicaSet};
+use crate::crd::{Rollout, Time, keys};
 use crate::hash::digest;
 use crate::pod_template::{environment_annotations, environment_files, inject_environment_volume};
-use crate::validate::{EnvironmentVolume, Side, Values, environment, environment_volume};
+use crate::validate::{
+    EnvironmentVolume, Side, Values, environment, environment_volume, environment_window_or_default,
+};
 
 /// Characters that a POSIX shell does not take literally between double quotes.
 const SPECIAL: [char; 4] = ['\\', '"', '$', '`'];
@@ -150,6 +154,73 @@ pub(super) struct Decision {
     pub wake_at: Option<Timestamp>,
 }
 
+impl Decision {
+    /// The annotation of a set, where it is to be changed; null takes it away.
+    pub(super) fn noted(&self, set: &ReplicaSet) -> Option<(&'static str, Option<String>)> {
+        let text = self.state.text();
+        let is_so = set.annotations.get(keys::ENVIRONMENT_STATE) == text.as_ref();
+        (!is_so).then_some((keys::ENVIRONMENT_STATE, text))
+    }
+}
+
+/// Whether pods of a set are watched because their environment was changed.
+#[must_use]
+pub fn is_watched(set: &ReplicaSet) -> bool {
+    State::of(&set.annotations).since.is_some()
+}
+
+/// What the Rollout states for a side; `Err` where pods keep what they have: their version is a former one, or what is stated cannot be
+/// read or must not be given.
+fn stated(seen: &Observed, side: Option<Side>) -> Result<Option<Values>, ()> {
+    environment(&seen.rollout, side.ok_or(())?).map_err(|_| ())
+}
+
+/// The environment that a new set is created with.
+pub(super) fn of_new_set(seen: &Observed, side: Option<Side>) -> Option<Values> {
+    stated(seen, side).ok().flatten()
+}
+
+/// What becomes of the environment of a set that is there.
+pub(super) fn of_set(seen: &Observed, set: &ReplicaSet, side: Option<Side>, now: Timestamp) -> Decision {
+    let effective = effective(&set.template);
+    let state = State::of(&set.annotations);
+    let wanted = stated(seen, side).unwrap_or_else(|()| effective.clone());
+    // Without pods there is nothing to watch.
+    let has_pods = set.replicas > 0 || set.status.replicas > 0;
+    let window = if has_pods { environment_window_or_default(&seen.rollout) } else { SignedDuration::ZERO };
+    let (wanted, effective) = (wanted.as_ref(), effective.as_ref());
+    let course = Course { wanted, effective, state: &state, window, now };
+    decide(&course, |since| turned_unready(seen, set, since))
+}
+
+/// A pod of a set that was there at that time and turned unready since.
+fn turned_unready(seen: &Observed, set: &ReplicaSet, since: Timestamp) -> Option<String> {
+    let turned = |pod: &&Pod| {
+        let is_since = pod.unready_since.is_some_and(|unready| unready > since);
+        pod.set == set.uid && !pod.terminating && pod.created <= since && is_since
+    };
+    seen.pods.iter().filter(turned).map(|pod| pod.name.clone()).min()
+}
+
+/// Why pods of a set have another environment than the one that is stated.
+pub(super) fn blocker(set: &ReplicaSet, decision: &Decision) -> Option<Blocker> {
+    decision.state.taken_back.as_ref()?;
+    let name = &set.name;
+    Some(Blocker {
+        reason: BlockerReason::EnvironmentTakenBack,
+        object: Object::ReplicaSet(name.clone()),
+        condition: "the stated environment is the effective one".to_owned(),
+        since: None,
+        message: format!(
+            "pods of ReplicaSet {name:?} turned unready after the last change of their environment and have what they had before"
+        ),
+        next:
+            "they keep it until the Rollout states another environment, or that one again after the good one"
+                .to_owned(),
+        next_at: None,
+    })
+}
+
 /// Decides what pods of a set are to have. `turned_unready` names a pod that was there at that time and turned unready since.
 #[must_use]
 pub(super) fn decide(course: &Course<'_>, turned_unready: impl Fn(Timestamp) -> Option<String>) -> Decision {
@@ -171,7 +242,8 @@ pub(super) fn decide(course: &Course<'_>, turned_unready: impl Fn(Timestamp) -> 
     if wanted != effective && !is_taken_back {
         // In the middle of a window what was good is what was there before it.
         let good = if watched.is_some() { state.good.clone() } else { effective.cloned() };
-        let since = (!window.is_zero()).then_some(now);
+        // Times in the status of pods have whole seconds.
+        let since = (!window.is_zero()).then(|| Time::from(now).instant());
         let state = State { since, good: good.filter(|_| since.is_some()), taken_back: None };
         let wake_at = since.and_then(|since| since.checked_add(window).ok());
         return Decision { effective: wanted.cloned(), state, taken_back_for: None, wake_at };

@@ -242,13 +242,14 @@ fn roll_out(
     let (duration, ended) = duration::duration(&course);
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
-    let mut sets = sets::sizes(seen, revisions, &stance, &sizing);
+    let mut sets = sets::sizes(seen, revisions, &stance, &sizing, now);
     let surplus = sets::beyond_limit(seen, revisions);
     // What goes need not be changed.
     sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
     sets.extend(surplus);
     let services = [services, service::releases(seen)].concat();
-    let labelling = injected::labelling(seen, revisions);
+    let labelling = injected::labelling(seen, revisions, now);
+    let (taken_back, watched_until) = injected::environment_of_sets(seen, revisions, now);
     let workload = workload::scaled(seen, revisions, &stance, &status, &sets);
     let moves = explain::Moves {
         sizing: &sizing,
@@ -257,8 +258,8 @@ fn roll_out(
         restart: &restart,
         labelling: labelling.as_ref(),
     };
-    let blockers = explain::blockers(&facts, &status, moves);
-    let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at];
+    let blockers = [explain::blockers(&facts, &status, moves), taken_back].concat();
+    let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
     // Sizes and evictions each count on the pods that the other leaves.

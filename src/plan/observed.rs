@@ -39,8 +39,8 @@ pub struct Observed {
     /// Names of Services that a fresh look did not find (the answer to [`super::Question::Services`]).
     pub absent_services: BTreeSet<String>,
     /// The pods of its sets: where a restart is asked for and not done ([`super::restart::is_asked_for`]), or where somebody asks why
-    /// it does not advance; and while some lack labels or annotations; else empty. Without a restart only blockers and those depend on
-    /// them.
+    /// it does not advance; while some lack labels or annotations; and while they are watched after a change of their environment. Else
+    /// empty. Without a restart only blockers and those depend on them.
     pub pods: Vec<Pod>,
     /// Whether all live pods have what was put into the template of their set ([`super::Wanted`]), as far as that is known to a
     /// certainty: analysis may compare versions by it.

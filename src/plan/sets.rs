@@ -3,6 +3,7 @@
 //! Existing sets are resized only once the status that was seen belongs to the current spec, so that an operator always sees the
 //! reason for a move before the move.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::action::{SetAction, Write};
@@ -39,6 +40,7 @@ pub(super) fn sizes(
     revisions: &Revisions<'_>,
     stance: &Stance,
     sizing: &Sizing,
+    now: Timestamp,
 ) -> Vec<SetAction> {
     let mut actions = Vec::new();
     if let Some(set) = revisions.stable_apart().filter(|_| !stance.fresh) {
@@ -47,7 +49,7 @@ pub(super) fn sizes(
         change.leading(seen, sizing);
         change.deadline(sizing.deadlines.stable);
         change.inherit(seen, Role::Older);
-        change.inject(seen, revisions);
+        change.inject(seen, revisions, now);
         actions.extend(change.action());
     }
     match revisions.new {
@@ -77,7 +79,7 @@ pub(super) fn sizes(
             if let Some(template) = metadata::changed_affinity(seen, revisions, set) {
                 change.template(template);
             }
-            change.inject(seen, revisions);
+            change.inject(seen, revisions, now);
             change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }
@@ -93,7 +95,7 @@ pub(super) fn sizes(
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
-        change.inject(seen, revisions);
+        change.inject(seen, revisions, now);
         actions.extend(change.action());
     }
     actions
@@ -197,8 +199,10 @@ impl<'a> Change<'a> {
     }
 
     /// What is put into its pods.
-    fn inject(&mut self, seen: &Observed, revisions: &Revisions<'_>) {
-        let injected::SetChange { annotations, template } = injected::change(seen, revisions, self.set);
+    fn inject(&mut self, seen: &Observed, revisions: &Revisions<'_>, now: Timestamp) {
+        let injected::SetChange { annotations, template, events } =
+            injected::change(seen, revisions, self.set, now);
+        self.events.extend(events);
         for (key, value) in annotations {
             self.annotate(key, value);
         }

@@ -16,7 +16,8 @@ const VOLUME: &str = "rolloutd-environment";
 const FILE: &str = "environment";
 
 /// Whether an annotation of a pod is part of its environment.
-fn is_environment(key: &str) -> bool {
+#[must_use]
+pub fn is_environment(key: &str) -> bool {
     key.strip_prefix(keys::ENVIRONMENT).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 

@@ -45,7 +45,7 @@ pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::crd::{ObjectRef, Rollout, Strategy};
 use crate::plan::template::{self, Resolved};
-use crate::plan::{self, Observed, Settings, Wanted, restart};
+use crate::plan::{self, Observed, Settings, Wanted, environment, restart};
 use expect::Shown;
 use memory::Remembered;
 use workload::Workloads;
@@ -172,7 +172,9 @@ impl Store {
             None => Vec::new(),
         };
         let labels_settled = sets.iter().all(|set| self.is_labelled(set));
-        let looks_at_pods = restart::is_asked_for(&rollout) || !labels_settled;
+        let looks_at_pods = restart::is_asked_for(&rollout)
+            || !labels_settled
+            || sets.iter().any(|set| environment::is_watched(set));
         let pods = if looks_at_pods { self.lasting_pods(&sets) } else { Vec::new() };
         let services = self.services_of(key, &rollout);
         let Remembered { setbacks, defaulted, absent_services, workload_is_absent } =

@@ -19,6 +19,9 @@ use crate::crd::{Rollout, go_duration, keys};
 /// How many bytes the annotations of an object may have in all, keys and values (Kubernetes).
 const MOST_BYTES: usize = 256 * 1024;
 
+/// How many of them may be of the environment: a ReplicaSet notes what its pods were given, and what they had before, beside its own.
+const MOST_OF_ENVIRONMENT: usize = 80 * 1024;
+
 /// How long the name of a value may be: with the prefix that its annotation has, it is the name of a key, of 63 characters at most.
 const LONGEST_NAME: usize = 63 - "environment.".len();
 
@@ -179,12 +182,18 @@ fn size(rollout: &Rollout, values: &Values, at: &Path) -> Option<Violation> {
         let escaped = value.len() + value.matches(['\\', '"', '$', '`']).count();
         name.len() + escaped + "=\"\"\n".len() + keys::ENVIRONMENT.len() + 1 + name.len() + value.len()
     };
-    let bytes = others + keys::ENVIRONMENT.len() + values.iter().map(entry).sum::<usize>();
-    (bytes > MOST_BYTES).then(|| {
-        let detail =
-            format!("pods would have {bytes} bytes of annotations, of which {MOST_BYTES} are possible");
-        Violation::forbidden(at.clone(), detail)
-    })
+    let bytes = keys::ENVIRONMENT.len() + values.iter().map(entry).sum::<usize>();
+    let detail = if bytes > MOST_OF_ENVIRONMENT {
+        format!(
+            "pods would have {bytes} bytes of it, in which each value counts twice; {MOST_OF_ENVIRONMENT} are possible"
+        )
+    } else if others + bytes > MOST_BYTES {
+        let all = others + bytes;
+        format!("pods would have {all} bytes of annotations with it; {MOST_BYTES} are possible")
+    } else {
+        return None;
+    };
+    Some(Violation::forbidden(at.clone(), detail))
 }
 
 fn is_variable(name: &str) -> bool {
@@ -269,11 +278,11 @@ mod tests {
 
     #[test]
     fn an_environment_fits_into_annotations() {
-        let fits = json!({ "A": "x".repeat(130_000) }).to_string();
+        let fits = json!({ "A": "x".repeat(40_000) }).to_string();
         assert_eq!(wrong(json!({ keys::CANARY_ENVIRONMENT: fits })), [""; 0]);
-        let too_much = json!({ "A": "x".repeat(131_100), "B": "" }).to_string();
+        let too_much = json!({ "A": "x".repeat(41_000), "B": "" }).to_string();
         let wrong = wrong(json!({ keys::CANARY_ENVIRONMENT: too_much }));
-        assert!(wrong[0].contains("of which 262144 are possible"), "{wrong:?}");
+        assert!(wrong[0].contains("81920 are possible"), "{wrong:?}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::workload::WorkloadJob;
 use crate::clock::Clock;
 use crate::plan::{
     self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
-    Question, Urgency, WorkloadAction, event, restart,
+    Question, Urgency, WorkloadAction, environment, event, restart,
 };
 use crate::store::activity::Activities;
 use crate::store::{Changed, Key, ObjectId, Settled, Store, WriteError, Writer};
@@ -242,14 +242,18 @@ impl Planner {
         }
     }
 
-    /// The rollout of a ReplicaSet, while its pods are being restarted, or lack labels or annotations.
+    /// The rollout of a ReplicaSet, while its pods are being restarted or watched, or lack labels or annotations.
     fn looking_at_pods(&self, set: &str) -> Option<Key> {
         let store = &self.shared.store;
         let set = store.sets.get(&store.sets.key_of(set)?)?;
         let key = store.rollouts.key_of(set.set.controller()?)?;
         let rollout = store.rollouts.get(&key)?;
         let restarts = rollout.decoded.as_ref().is_ok_and(|rollout| restart::is_asked_for(rollout));
-        (restarts || self.labelling.is_open(&key) || !store.is_labelled(&set.set)).then_some(key)
+        (restarts
+            || environment::is_watched(&set.set)
+            || self.labelling.is_open(&key)
+            || !store.is_labelled(&set.set))
+        .then_some(key)
     }
 
     fn plan(&mut self, key: &Key) {

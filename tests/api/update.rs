@@ -203,17 +203,6 @@ async fn labels_that_selectors_go_by_are_refused_unless_they_were_there() {
 
     let mut wanted = shown(&world).await;
     wanted.labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), "mine".to_owned());
-    let labels =
-        std::collections::BTreeMap::from([(keys::CONTROLLER_INSTANCE_ID.to_owned(), "mine".to_owned())]);
-    canary(&mut wanted).canary_metadata = Some(v1::PodMetadata { labels, ..Default::default() });
-    let refusal = refused(world.rollouts().update_rollout(update(wanted, &["*"])).await);
-    assert_eq!(refusal.code, Code::InvalidArgument);
-    let fields: Vec<&str> = refusal.violations.iter().map(|(field, _)| field.as_str()).collect();
-    assert_eq!(
-        fields,
-        [
-            "rollout.labels[rollouts-pod-template-hash]",
-            "rollout.spec.canary.canary_metadata.labels[argo-rollouts.argoproj.io/controller-instance-id]"
-        ]
-    );
+    refused(world.rollouts().update_rollout(update(wanted, &["*"])).await)
+        .names_fields(&["rollout.labels[rollouts-pod-template-hash]"]);
 }

@@ -231,7 +231,7 @@ async fn with_metadata() -> Server {
     let mut seen = rollout(State::Healthy);
     seen.etag = "e7".to_owned();
     seen.spec = Some(v1::RolloutSpec {
-        strategy: Some(v1::rollout_spec::Strategy::Canary(Box::new(canary))),
+        strategy: Some(v1::rollout_spec::Strategy::Canary(canary)),
         environment: Some(environment),
         ..Default::default()
     });

@@ -33,7 +33,8 @@ async fn label(world: &World, labels: Value) {
 
 async fn pods(world: &World) -> BTreeMap<String, (String, BTreeMap<String, String>)> {
     let api: Api<Pod> = Api::namespaced(world.client.clone(), &world.namespace);
-    let pods = api.list(&ListParams::default()).await.expect("pods are listed").items;
+    let mut pods = api.list(&ListParams::default()).await.expect("pods are listed").items;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     pods.into_iter().map(|pod| (pod.name_any(), (pod.uid().unwrap(), pod.labels().clone()))).collect()
 }
 
@@ -112,8 +113,7 @@ async fn require_team(world: &World) {
     for (kind, object) in
         [("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding)]
     {
-        let mut resource = admission(kind);
-        resource.plural = resource.plural.replace("policys", "policies");
+        let resource = admission(kind);
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         api.create(&PostParams::default(), &object).await.expect("the policy is stored");

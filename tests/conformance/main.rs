@@ -18,6 +18,7 @@ mod autoscaling;
 mod blue_green;
 mod continuity;
 mod drive;
+mod environment;
 mod explain;
 mod forbidden;
 mod foretold;

@@ -20,7 +20,7 @@ mod strategy;
 mod tests;
 mod value;
 
-pub(super) use annotated::{annotated_fields, values_text};
+pub(super) use annotated::{annotated_fields, is_annotated, values_text};
 pub(super) use fault::{Fault, Faults};
 pub(super) use rollout::{Record, decided_annotations, manifest};
 pub(super) use value::{json_to_struct, timestamp};

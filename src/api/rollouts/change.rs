@@ -78,16 +78,17 @@ impl Rollouts {
 
 /// Checks an object as it would be stored; the violations name fields of the messages.
 pub(super) fn check(object: &Value) -> Result<(), Error> {
+    check_at(object, |violation| path::in_messages(&violation.path))
+}
+
+/// The same; the violations name the fields at their places.
+pub(super) fn check_at(object: &Value, place: impl Fn(&Violation) -> String) -> Result<(), Error> {
     let rollout = Rollout::decode(object)
         .map_err(|error| Error::field(path::in_messages(&path::parse(&error.path)), error.why))?;
     let mut violations = validate::rollout(&rollout);
     violations.extend(validate::scale_down(&rollout));
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let fault =
-        |violation: &Violation| Fault::new(path::in_messages(&violation.path), violation.description());
-    Err(Error::invalid(violations.iter().map(fault).collect()))
+    let fault = |violation: &Violation| Fault::new(place(violation), violation.description());
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations.iter().map(fault).collect())) }
 }
 
 /// Checks what an object says in its metadata, and which labels it gives, as far as it did not say so before.

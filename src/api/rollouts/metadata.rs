@@ -11,7 +11,7 @@ use super::super::error::Error;
 use super::super::mutation::Subject;
 use super::super::status::Reason;
 use super::Rollouts;
-use super::change::{check, difference, new_metadata_faults, standard};
+use super::change::{check_at, difference, new_metadata_faults, standard};
 use crate::crd::{Strategy, keys};
 use crate::pb::v1;
 use crate::validate::{self, Path, Segment, Violation};
@@ -101,11 +101,6 @@ fn fields(request: &v1::SetRolloutMetadataRequest) -> Result<Vec<Field>, Error> 
             faults.push(Fault::new(format!("allowed_names[{index}]"), "is not the name of a value"));
         }
     }
-    for (field, metadata) in
-        [("canary_metadata", &request.canary_metadata), ("stable_metadata", &request.stable_metadata)]
-    {
-        faults.extend(metadata.iter().flat_map(|metadata| malformed(field, metadata)));
-    }
     let chosen = Field::ALL.into_iter().filter(|field| match paths {
         [] => field.is_set(request),
         paths => paths.iter().any(|path| path == field.name()),
@@ -116,18 +111,6 @@ fn fields(request: &v1::SetRolloutMetadataRequest) -> Result<Vec<Field>, Error> 
         faults.push(Fault::new("update_mask", format!("nothing is set: give one of {names}")));
     }
     if faults.is_empty() { Ok(chosen) } else { Err(Error::invalid(faults)) }
-}
-
-/// Keys and values that no pod can have.
-fn malformed(field: &str, metadata: &v1::PodMetadata) -> Vec<Fault> {
-    let v1::PodMetadata { labels, annotations } = metadata;
-    let keys =
-        labels.keys().map(|key| ("labels", key)).chain(annotations.keys().map(|key| ("annotations", key)));
-    let fault = |map: &str, key: &str, rule: &str| Fault::new(format!("{field}.{map}[{key}]"), rule);
-    let of_keys = keys.filter_map(|(map, key)| Some(fault(map, key, validate::key_rule(key)?)));
-    let of_values =
-        labels.iter().filter_map(|(key, value)| Some(fault("labels", key, validate::value_rule(value)?)));
-    of_keys.chain(of_values).collect()
 }
 
 /// The change that sets fields.
@@ -164,8 +147,8 @@ fn set(
         let names: Vec<&str> = allowed.into_iter().collect();
         put(&mut object["metadata"]["annotations"], keys::ENVIRONMENT_ALLOW, Some(json!(names.join(","))));
     }
-    check(&object)?;
     let place = |violation: &Violation| shown(&violation.path, strategy);
+    check_at(&object, place)?;
     let faults = new_metadata_faults(Some(&subject.object), &object, place);
     if !faults.is_empty() {
         return Err(Error::invalid(faults));

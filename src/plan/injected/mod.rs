@@ -1,5 +1,5 @@
 //! What is put into the pods of a ReplicaSet besides what its template has of its own: the strategy's ephemeral metadata (contract A2,
-//! A3, 4.1) and the status label.
+//! A3, 4.1), the status label, and the environment ([`super::environment`]).
 //!
 //! None of it is in the rollout's template or in its hash. It is in the template of the set, so that pods are born with it, and the set
 //! records it (`record`), so that it is taken out again, and left out where templates are compared. What a template has itself under
@@ -10,6 +10,7 @@ mod pods;
 mod record;
 mod source;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use metadata::Metadata;
@@ -17,6 +18,7 @@ pub use pods::Wanted;
 
 use super::action::PodAction;
 use super::blocker::{Blocker, BlockerReason, Object};
+use super::environment;
 use super::event::{self, Event};
 use super::observed::{Observed, ReplicaSet};
 use super::revision::Revisions;
@@ -55,15 +57,26 @@ pub(super) struct SetChange {
     pub(super) annotations: Vec<(&'static str, Value)>,
     /// A JSON merge patch of its pod template.
     pub(super) template: Option<Value>,
+    /// What it amounts to, where that is to be told.
+    pub(super) events: Vec<Event>,
 }
 
 /// What a set lacks, or has too much.
-pub(super) fn change(seen: &Observed, revisions: &Revisions<'_>, set: &ReplicaSet) -> SetChange {
+pub(super) fn change(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    set: &ReplicaSet,
+    now: Timestamp,
+) -> SetChange {
     let before = Record::of(set);
     let own = before.own(&set.template);
     let role = Role::of(seen, revisions, set.hash());
-    let injected = source::wanted(seen, Target { role, own: &own, selector: &set.selector });
-    if injected.is_empty() && before.is_empty() {
+    let decision = environment::of_set(seen, set, role.side(), now);
+    let environment = environment::annotations(&set.template, decision.effective.as_ref());
+    let target = Target { role, own: &own, selector: &set.selector, environment: &environment };
+    let injected = source::wanted(seen, target);
+    let noted = decision.noted(set);
+    if injected.is_empty() && before.is_empty() && noted.is_none() {
         return SetChange::default();
     }
     let template = Metadata::of_template(&set.template);
@@ -79,10 +92,12 @@ pub(super) fn change(seen: &Observed, revisions: &Revisions<'_>, set: &ReplicaSe
         withdrawn: withdrawn(seen, set, &before, &injected),
         injected,
     };
-    let annotations = before.changed_to(&after).into_iter();
+    let annotations = before.changed_to(&after).into_iter().chain(noted);
+    let taken_back = decision.taken_back_for.iter();
     SetChange {
         annotations: annotations.map(|(key, value)| (key, json!(value))).collect(),
         template: patch.finish(),
+        events: taken_back.map(|pod| event::environment_taken_back(&set.name, pod)).collect(),
     }
 }
 
@@ -116,10 +131,14 @@ pub(super) fn own_labels(set: &ReplicaSet) -> std::collections::BTreeMap<String,
 pub(super) fn put_in(seen: &Observed, revisions: &Revisions<'_>, manifest: &mut Value) {
     let own = Record::default().own(&manifest["spec"]["template"]);
     let none = LabelSelector::default();
+    let role = Role::of(seen, revisions, &revisions.hash);
+    let environment = environment::of_new_set(seen, role.side());
+    let environment = environment::annotations(&manifest["spec"]["template"], environment.as_ref());
     let target = Target {
-        role: Role::of(seen, revisions, &revisions.hash),
+        role,
         own: &own,
         selector: seen.rollout.spec.selector.as_ref().unwrap_or(&none),
+        environment: &environment,
     };
     let injected = source::wanted(seen, target);
     for (kind, key) in injected.keys() {
@@ -160,19 +179,19 @@ pub(super) fn take_out_copied(seen: &Observed, template: &mut Value, set: &Repli
 }
 
 /// How far the pods have what they should; `None` where nothing is put into them.
-pub(super) fn labelling(seen: &Observed, revisions: &Revisions<'_>) -> Option<Labelling> {
+pub(super) fn labelling(seen: &Observed, revisions: &Revisions<'_>, now: Timestamp) -> Option<Labelling> {
     let status_label = source::has_status_label(seen).then(|| StatusLabel {
         key: seen.settings.status_labels.key.clone(),
         is_anothers: source::is_anothers(seen, &own_of_newest(seen, revisions)),
     });
-    let is_unchanged = |set: &ReplicaSet| change(seen, revisions, set) == SetChange::default();
+    let is_unchanged = |set: &ReplicaSet| change(seen, revisions, set, now) == SetChange::default();
     let is_settled = seen.labels_settled && revisions.all().all(is_unchanged);
     let is_used =
         status_label.is_some() || !is_settled || revisions.all().any(|set| !Record::of(set).is_empty());
     let mut labelling = Labelling { pods: 0, lacking: 0, is_settled, status_label };
     for set in revisions.all() {
         let replicas = set.status.replicas.max(0);
-        let lacking = match change(seen, revisions, set).template {
+        let lacking = match change(seen, revisions, set, now).template {
             Some(_) => replicas,
             None => i32::try_from(pods::lacking(seen, set).count()).unwrap_or(i32::MAX),
         };
@@ -195,6 +214,22 @@ fn own_of_newest(seen: &Observed, revisions: &Revisions<'_>) -> Metadata {
 /// The next pods to change.
 pub(super) fn pod_actions(seen: &Observed, revisions: &Revisions<'_>) -> Vec<PodAction> {
     pods::actions(seen, revisions)
+}
+
+/// Why pods have another environment than the one that is stated, and when pods need not be watched any more.
+pub(super) fn environment_of_sets(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    now: Timestamp,
+) -> (Vec<Blocker>, Option<Timestamp>) {
+    let decided = revisions.all().map(|set| {
+        let role = Role::of(seen, revisions, set.hash());
+        (set, environment::of_set(seen, set, role.side(), now))
+    });
+    let decided: Vec<_> = decided.collect();
+    let wake_at = decided.iter().filter_map(|(_, decision)| decision.wake_at).min();
+    let blockers = decided.iter().filter_map(|(set, decision)| environment::blocker(set, decision));
+    (blockers.collect(), wake_at)
 }
 
 /// What there is to be said about it.

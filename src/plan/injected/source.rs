@@ -3,11 +3,15 @@
 //!
 //! A further source is a function here that gives [`Metadata`] for a [`Role`], and its place in [`wanted`].
 
+use std::collections::BTreeMap;
+
 use super::super::observed::Observed;
 use super::super::revision::Revisions;
 use super::metadata::{Kind, Metadata};
 use super::record::is_reserved;
 use crate::crd::{LabelSelector, PodTemplateMetadata, Strategy, keys};
+use crate::pod_template::is_environment;
+use crate::validate::Side;
 
 /// What a version is to those who look at its pods; those that lead first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +25,15 @@ pub(in crate::plan) enum Role {
 }
 
 impl Role {
+    /// Whose environment its pods have; those of former versions keep what they have.
+    pub(super) fn side(self) -> Option<Side> {
+        match self {
+            Self::Leading => Some(Side::Stable),
+            Self::Candidate => Some(Side::Canary),
+            Self::Former => None,
+        }
+    }
+
     /// What the version with this hash is, by the status that was seen. As long as none leads, the newest does (as in the reference).
     pub(super) fn of(seen: &Observed, revisions: &Revisions<'_>, hash: &str) -> Self {
         let status = seen.rollout.status();
@@ -47,6 +60,8 @@ pub(super) struct Target<'a> {
     /// What its template has itself.
     pub(super) own: &'a Metadata,
     pub(super) selector: &'a LabelSelector,
+    /// The annotations of its environment.
+    pub(super) environment: &'a BTreeMap<String, String>,
 }
 
 /// All that is to be put into a ReplicaSet's pods.
@@ -55,6 +70,9 @@ pub(super) fn wanted(seen: &Observed, target: Target<'_>) -> Metadata {
     if let Some(metadata) = ephemeral(seen, target.role) {
         wanted.extend(&Metadata::from(metadata));
     }
+    // Its keys are nobody else's.
+    wanted.annotations.retain(|key, _| !is_environment(key));
+    wanted.annotations.extend(target.environment.clone());
     wanted.retain(|kind, key| !is_reserved(kind, key, target.selector));
     // What the template says itself need not be put in.
     let own = target.own;

@@ -8,6 +8,7 @@ mod blue_green;
 mod canary_services;
 mod deadline;
 mod duration;
+mod environment;
 mod explain;
 mod inherited;
 mod injected;
