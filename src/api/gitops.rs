@@ -37,8 +37,8 @@ pub(super) fn warning(before: &Value, after: &Subject, field: &str) -> Option<v1
 
 /// The same of another object than the rollout, which `what` names.
 pub(super) fn warning_about(before: &Value, after: &Value, field: &str, what: &str) -> Option<v1::Warning> {
-    let held = |object: &Value| (object["spec"].clone(), object["template"].clone(), annotated(object));
-    if held(before) == held(after) {
+    let is_same = |field: &str| before[field] == after[field];
+    if is_same("spec") && is_same("template") && annotated(before) == annotated(after) {
         return None;
     }
     let (who, remedy) = argo_cd(before).or_else(|| flux(before))?;

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::{anyhow, ensure};
 use jiff::{SignedDuration, Timestamp};
-use rolloutd::apiserver::{Verb, Write};
+use rolloutd::apiserver::{GroupResource, Verb, Write};
 use rolloutd::crd::{Rollout, keys};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -48,6 +48,8 @@ pub struct Watcher {
     /// The rollout by each spec that may be acted on: the last that was observed, newer ones, and those that another was observed after
     /// just now, with that time. A changed spec.replicas makes no eviction wrong that was decided before (design.md).
     specs: Vec<(Rollout, Option<Timestamp>)>,
+    /// What pods are to the API, once there is one.
+    pods: Option<GroupResource>,
 }
 
 impl Default for Watcher {
@@ -61,6 +63,7 @@ impl Default for Watcher {
             writes: 0,
             disturbed: None,
             specs: Vec::new(),
+            pods: None,
         }
     }
 }
@@ -136,7 +139,9 @@ impl Watcher {
             "replicasets" => match write.new {
                 Some(set) if is_owned(set) => {
                     check_names(write)?;
-                    self.properties.next(Version::Set(&parse(set)?), by, write.time)
+                    let checked = self.properties.next(Version::Set(&parse(set)?), by, write.time);
+                    // While pods are restarted, they are looked at one by one, and tell more than the sets' statuses.
+                    checked.or_else(|error| if self.holds_by_pods(write) { Ok(()) } else { Err(error) })
                 }
                 Some(_) => Ok(()),
                 None => {
@@ -148,9 +153,41 @@ impl Watcher {
                 Some(service) => self.properties.next(Version::Service(&parse(service)?), by, write.time),
                 None => Ok(()),
             },
-            "pods" if by == By::Us => self.check_eviction(write),
+            "pods" => {
+                self.pods.get_or_insert_with(|| write.resource.clone());
+                if by == By::Us { self.check_eviction(write) } else { Ok(()) }
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a resize keeps to the limits by the pods that are ready.
+    fn holds_by_pods(&self, write: &Write<'_>) -> bool {
+        let Some(resource) = &self.pods else { return false };
+        let number = |set: &Value, pointer: &str| {
+            set.pointer(pointer).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok())
+        };
+        let changed = write.new.and_then(|set| set.pointer("/metadata/uid"));
+        let (mut before, mut after) = ((0, 0), (0, 0));
+        for set in write.objects.list(write.resource, None).filter(|set| is_owned(set)) {
+            let uid = set.pointer("/metadata/uid");
+            let seconds = number(set, "/spec/minReadySeconds").unwrap_or(0);
+            let is_up = |pod: &&Value| {
+                let since = ready_since(pod);
+                pod.pointer("/metadata/ownerReferences/0/uid") == uid
+                    && since.is_some_and(|since| write.time.duration_since(since).as_secs() >= seconds.into())
+            };
+            let up =
+                i32::try_from(write.objects.list(resource, None).filter(is_up).count()).unwrap_or(i32::MAX);
+            let now = number(set, "/spec/replicas").unwrap_or(1);
+            let was = match write.old.filter(|_| uid == changed) {
+                Some(old) => number(old, "/spec/replicas").unwrap_or(1),
+                None => now,
+            };
+            before = (before.0 + was, before.1 + was.min(up));
+            after = (after.0 + now, after.1 + now.min(up));
+        }
+        self.properties.permits(before, after)
     }
 
     fn check_pace(&mut self, now: Timestamp) -> anyhow::Result<()> {
@@ -166,7 +203,10 @@ impl Watcher {
         let rollout: Rollout = parse(new)?;
         check_abort(write)?;
         if by == By::Us {
-            check_intentions(write)?;
+            // Where the stable version is gone, there is nothing to go back to.
+            let stable = write.old.and_then(|old| old.pointer("/status/stableRS")?.as_str());
+            let has_stable = stable.is_some_and(|stable| self.properties.has_set(stable));
+            check_intentions(write, has_stable)?;
         }
         self.properties.next(Version::Rollout(&rollout), by, write.time)?;
         let observed = rollout.status().observed_generation();
@@ -270,14 +310,14 @@ fn parse<T: DeserializeOwned>(object: &Value) -> anyhow::Result<T> {
 }
 
 /// What the user wants is never overwritten: neither the spec, nor an abort of the version that runs.
-fn check_intentions(write: &Write<'_>) -> anyhow::Result<()> {
+fn check_intentions(write: &Write<'_>, has_stable: bool) -> anyhow::Result<()> {
     let (Some(old), Some(new)) = (write.old, write.new) else { return Ok(()) };
     ensure!(old["spec"] == new["spec"], "a worker changed the spec");
     let at = |object: &Value, field: &str| object.pointer(&format!("/status/{field}")).cloned();
     let begins_anew =
         ["currentPodHash", "currentStepHash"].iter().any(|field| at(old, field) != at(new, field));
     // Where nothing is being updated, there is nothing to abort.
-    let is_void = at(old, "currentPodHash") == at(old, "stableRS");
+    let is_void = !has_stable || at(old, "currentPodHash") == at(old, "stableRS");
     let is_promoted = at(old, "promoteFull") == Some(Value::Bool(true)) && at(old, "abortedAt").is_some();
     ensure!(!aborts(old) || aborts(new) || begins_anew || is_void || is_promoted, "an abort was taken back");
     ensure!(!aborts(new) || !begins_anew, "an update begins aborted");

@@ -117,6 +117,16 @@ impl Properties {
         Ok(())
     }
 
+    /// Whether there is a ReplicaSet of this version.
+    pub fn has_set(&self, hash: &str) -> bool {
+        self.sets.values().any(|set| set.hash == hash)
+    }
+
+    /// Whether a resize keeps to the limits by these numbers: pods wanted, and available ones that stay.
+    pub fn permits(&self, before: (i32, i32), after: (i32, i32)) -> bool {
+        self.check_sizes("", before, after).is_ok()
+    }
+
     /// Others changed what sizes are decided on.
     pub fn disturb(&mut self) {
         self.disturbed = self.now.checked_add(self.memory).ok();

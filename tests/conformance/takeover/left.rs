@@ -25,6 +25,12 @@ on_both! {
 const EMPTY: [&str; 2] =
     ["Rollout.status.blueGreen: an object -> null", "Rollout.status.canary: an object -> null"];
 
+/// ReplicaSets that we create inherit the Rollout's labels, and note it (docs/labels.md).
+const INHERITED: [&str; 2] = [
+    "ReplicaSet.annotations.rolloutd.dev/inherited: null -> \"{\\\"labels\\\":{\\\"team\\\":\\\"a847e0a9\\\"}}\"",
+    "ReplicaSet.labels.team: null -> \"shop\"",
+];
+
 /// We write condition Paused from the first status on, the reference when an update first pauses.
 const PAUSED_FROM_THE_BEGINNING: &str = "Rollout.status.conditions.Paused: null -> an object";
 
@@ -142,7 +148,8 @@ async fn as_recorded(world: World, file: &str, listed: &[&str]) {
     }
     found.sort();
     found.dedup();
-    found.retain(|difference| !EMPTY.contains(&difference.as_str()));
+    let is_expected = |difference: &&str| EMPTY.contains(difference) || INHERITED.contains(difference);
+    found.retain(|difference| !is_expected(&difference.as_str()));
     assert_eq!(found, listed, "what differs in {file} between the recording and what we left");
     world.finish().await;
 }
