@@ -26,6 +26,7 @@ mod guard;
 mod history;
 mod inherited;
 mod interference;
+mod labels;
 mod older_definitions;
 mod race;
 mod restart;
