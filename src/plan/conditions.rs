@@ -404,14 +404,15 @@ fn describe(setback: &Setback) -> Option<String> {
         Attempt::Change(name) => Some(format!("changing ReplicaSet {name:?}: {message}")),
         Attempt::Delete(name) => Some(format!("deleting ReplicaSet {name:?}: {message}")),
         Attempt::Service(name) => Some(format!("changing Service {name:?}: {message}")),
-        Attempt::Label(name) => Some(format!("changing labels of pods of ReplicaSet {name:?}: {message}")),
         Attempt::Workload(name) => Some(format!("changing {name}: {message}")),
         // A creation has a reason of its own, a collision is resolved by the next creation, the rollout's own status cannot say that it
-        // cannot be written, a disruption budget that asks for patience is no error, and until a question is answered there is no status.
+        // cannot be written, a disruption budget that asks for patience is no error, labels of pods hold nothing up and have an event of
+        // their own, and until a question is answered there is no status.
         Attempt::Create(_)
         | Attempt::Collide(_)
         | Attempt::Rollout
         | Attempt::Evict(_)
+        | Attempt::Label(_)
         | Attempt::LookForService(_)
         | Attempt::LookForWorkload(_)
         | Attempt::Read(_)

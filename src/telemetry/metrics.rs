@@ -296,15 +296,19 @@ mod tests {
         metrics.reconcile("shop", "web", Duration::from_millis(2));
         metrics.reconcile_error("shop", "web");
         metrics.event("shop", "web", "Normal", "RolloutCompleted");
+        metrics.pods_unlabelled("shop", "web", Some(3));
         let text = metrics.text();
         for line in [
             "rollout_reconcile_count{namespace=\"shop\",name=\"web\"} 1",
             "rollout_reconcile_error{namespace=\"shop\",name=\"web\"} 1",
+            "rolloutd_pods_unlabelled{namespace=\"shop\",name=\"web\"} 3",
             "rollout_events_total{namespace=\"shop\",name=\"web\",type=\"Normal\",reason=\"RolloutCompleted\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         metrics.forget("shop", "web");
         assert!(!metrics.text().contains("rollout_reconcile_error{"));
+        metrics.pods_unlabelled("shop", "web", None);
+        assert!(!metrics.text().contains("rolloutd_pods_unlabelled{"));
     }
 }

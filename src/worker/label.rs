@@ -167,6 +167,11 @@ impl Progress {
         is_late.then(event::relabelling_delayed)
     }
 
+    /// This process does not lead any more: what pods lack is another's to count.
+    pub(super) fn end<'a>(&mut self, shared: &Shared, rollouts: impl Iterator<Item = &'a Key>) {
+        rollouts.for_each(|key| self.forget(shared, key));
+    }
+
     /// A rollout that is gone, or whose pods nothing is put into.
     pub(super) fn forget(&mut self, shared: &Shared, key: &Key) {
         self.0.remove(key);

@@ -176,6 +176,7 @@ impl Planner {
             }
         }
         self.shared.wakes.clear();
+        self.labelling.end(&self.shared, self.known.keys());
         self.errands.close();
         self.errands.wait().await;
     }

@@ -285,7 +285,8 @@ async fn what_others_do_is_told_by_the_leader(site: Site) {
     for object in &objects {
         assert_eq!(
             object.labels().iter().collect::<Vec<_>>(),
-            [(&"rolloutd.dev/activity-of".to_owned(), &uid)]
+            [(&"app".to_owned(), &"web".to_owned()), (&"rolloutd.dev/activity-of".to_owned(), &uid)],
+            "they inherit its labels"
         );
         let owner = &object.owner_references()[0];
         assert_eq!(

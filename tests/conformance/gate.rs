@@ -15,9 +15,16 @@ pub struct Gate {
 }
 
 struct Refusal {
-    method: Method,
+    methods: Vec<Method>,
     path: String,
     message: String,
+}
+
+impl Refusal {
+    /// Of a path that ends in a slash, everything below it is meant.
+    fn is_about(&self, path: &str) -> bool {
+        path == self.path || (self.path.ends_with('/') && path.starts_with(&self.path))
+    }
 }
 
 /// The answer to what is forbidden, in these words.
@@ -34,7 +41,8 @@ impl Gate {
         let refusal = Arc::clone(&self.refusal);
         let send = tower::service_fn(move |request: Request<Body>| {
             let refused = refusal.lock().unwrap().as_ref().and_then(|refusal| {
-                let is_meant = request.method() == refusal.method && request.uri().path() == refusal.path;
+                let is_meant =
+                    refusal.methods.contains(request.method()) && refusal.is_about(request.uri().path());
                 is_meant.then(|| forbidden(&refusal.message))
             });
             let client = client.clone();
@@ -50,7 +58,12 @@ impl Gate {
 
     /// Forbids requests, in these words.
     pub fn forbid(&self, method: Method, path: String, message: String) {
-        *self.refusal.lock().unwrap() = Some(Refusal { method, path, message });
+        self.forbid_all(vec![method], path, message);
+    }
+
+    /// The same of several methods.
+    pub fn forbid_all(&self, methods: Vec<Method>, path: String, message: String) {
+        *self.refusal.lock().unwrap() = Some(Refusal { methods, path, message });
     }
 
     /// Lets everything pass again.

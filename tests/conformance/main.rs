@@ -28,6 +28,7 @@ mod guard;
 mod history;
 mod inherited;
 mod interference;
+mod labels;
 mod malformed;
 mod older_definitions;
 mod race;

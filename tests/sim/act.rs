@@ -79,6 +79,7 @@ impl<'a> Actor<'a> {
             }
             Act::Invalidate => self.spec(json!({ "minReadySeconds": 900 })).await,
             Act::Annotate => self.annotate().await,
+            Act::ChangeMetadata(_) | Act::StatusLabels(_) => self.relabel(act).await,
             Act::LabelSet(_) | Act::TakeHashFromSet(_) | Act::ResizeSet(..) | Act::DeleteSet(..) => {
                 self.meddle_with_sets(act).await
             }

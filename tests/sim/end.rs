@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::act::Actor;
 use crate::cluster::{Cluster, NAMESPACE};
+use crate::labels;
 use crate::program::{Act, Fortune, Program};
 
 /// How long anything may take that need not wait for somebody: the longest pauses of a program together, the eviction from a lost
@@ -265,5 +266,5 @@ async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
             ensure!(selected == Some(&hash), "Service {name} selects {selected:?}, not {hash}");
         }
     }
-    Ok(())
+    labels::are_right(cluster).await
 }

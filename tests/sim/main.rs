@@ -15,6 +15,7 @@ mod act;
 mod cluster;
 mod end;
 mod held;
+mod labels;
 mod lens;
 mod program;
 mod run;

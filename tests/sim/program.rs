@@ -5,6 +5,7 @@ use std::time::Duration;
 use rolloutd::simcluster::{Behaviour, ImageMatch, Outcome, Rule};
 use serde_json::{Value, json};
 
+use crate::labels::Labels;
 use crate::weather::{Storm, Webhook};
 
 /// A program.
@@ -28,6 +29,7 @@ pub struct Shape {
     pub min_ready_seconds: i32,
     pub progress_deadline_seconds: i32,
     pub revision_history_limit: Option<i32>,
+    pub labels: Labels,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +97,10 @@ pub enum Act {
     /// A minReadySeconds beyond the progress deadline: invalid.
     Invalidate,
     Annotate,
+    /// Metadata of the leading version's pods, and of those of one that is on its way.
+    ChangeMetadata([Option<Value>; 2]),
+    /// Whether pods carry the status label.
+    StatusLabels(bool),
     LabelSet(usize),
     TakeHashFromPod(usize),
     TakeHashFromSet(usize),
@@ -213,9 +219,11 @@ impl Shape {
         if let Some(limit) = self.revision_history_limit {
             spec["revisionHistoryLimit"] = json!(limit);
         }
-        json!({
+        let mut manifest = json!({
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": { "name": "web" }, "spec": spec,
-        })
+        });
+        self.labels.put_into(&mut manifest);
+        manifest
     }
 }
 
@@ -262,6 +270,12 @@ impl Program {
                 pause = draw.gap();
             }
         }
+        let (labels, changes) = Labels::draw(seed);
+        for (index, change) in changes.into_iter().enumerate() {
+            // Beside what is done by then.
+            acts.insert((3 * index + 1).min(acts.len()), (Duration::from_millis(700), change));
+        }
+        let shape = Shape { labels, ..shape };
         Self {
             seed,
             members: if draw.one_in(3) { 2 } else { 1 },
@@ -295,6 +309,7 @@ impl Draw {
             progress_deadline_seconds: self.0.i32(10..=60),
             // Not below scaleDownDelayRevisionLimit, which would be invalid.
             revision_history_limit: self.one_in(2).then(|| self.0.i32(2..=3)),
+            labels: Labels::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use rolloutd::crd::{Rollout, keys};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::labels;
 use crate::properties::{By, Judged, Properties, Version};
 use crate::weather::Wire;
 
@@ -41,6 +42,8 @@ pub struct Watcher {
     doomed: Option<(usize, Wire)>,
     /// When workers of ours wrote, of late.
     recent: Vec<Timestamp>,
+    /// The same of labels of pods, which are paced by themselves.
+    labelled: Vec<Timestamp>,
     /// Writes of our workers.
     pub writes: usize,
     /// Until when it is not judged how many pods an eviction leaves, because some may fail.
@@ -60,6 +63,7 @@ impl Default for Watcher {
             broken: None,
             doomed: None,
             recent: Vec::new(),
+            labelled: Vec::new(),
             writes: 0,
             disturbed: None,
             specs: Vec::new(),
@@ -132,7 +136,8 @@ impl Watcher {
 
     fn check(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
         if by == By::Us {
-            self.check_pace(write.time)?;
+            let recent = if is_label(write) { &mut self.labelled } else { &mut self.recent };
+            check_pace(recent, write.time)?;
         }
         match write.resource.resource.as_str() {
             "rollouts" => self.check_rollout(write, by),
@@ -155,7 +160,11 @@ impl Watcher {
             },
             "pods" => {
                 self.pods.get_or_insert_with(|| write.resource.clone());
-                if by == By::Us { self.check_eviction(write) } else { Ok(()) }
+                match by {
+                    By::Us if is_label(write) => labels::check_write(write),
+                    By::Us => self.check_eviction(write),
+                    By::Others => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -190,14 +199,6 @@ impl Watcher {
         self.properties.permits(before, after)
     }
 
-    fn check_pace(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        let since = now.checked_sub(SPELL).unwrap_or(Timestamp::MIN);
-        self.recent.retain(|at| *at > since);
-        self.recent.push(now);
-        ensure!(self.recent.len() <= MOST_WRITES, "{} writes within {SPELL:#}", self.recent.len());
-        Ok(())
-    }
-
     fn check_rollout(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
         let Some(new) = write.new else { return Ok(()) };
         let rollout: Rollout = parse(new)?;
@@ -223,7 +224,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Pods are only ever evicted by us, and only while enough others are available.
+    /// Pods are but labelled or evicted by us, and evicted only while enough others are available.
     fn check_eviction(&self, write: &Write<'_>) -> anyhow::Result<()> {
         ensure!(write.subresource == "eviction", "a pod is written by a worker");
         ensure!(!self.specs.is_empty(), "a pod of no rollout is evicted");
@@ -260,6 +261,19 @@ fn is_to_restart(pod: &Value, rollout: &Rollout, now: Timestamp) -> bool {
     let created: Option<Timestamp> = created.and_then(|created| created.parse().ok());
     let restart_at = rollout.spec.restart_at.as_ref().map(rolloutd::crd::Time::instant);
     restart_at.filter(|at| *at <= now).zip(created).is_some_and(|(at, created)| created < at)
+}
+
+/// Whether a worker writes a pod itself: its labels or annotations.
+fn is_label(write: &Write<'_>) -> bool {
+    write.resource.resource == "pods" && write.subresource.is_empty()
+}
+
+fn check_pace(recent: &mut Vec<Timestamp>, now: Timestamp) -> anyhow::Result<()> {
+    let since = now.checked_sub(SPELL).unwrap_or(Timestamp::MIN);
+    recent.retain(|at| *at > since);
+    recent.push(now);
+    ensure!(recent.len() <= MOST_WRITES, "{} writes within {SPELL:#}", recent.len());
+    Ok(())
 }
 
 fn least_available(rollout: &Rollout) -> i32 {
@@ -411,10 +425,10 @@ fn summary(resource: &str, object: &Value) -> String {
 
 #[test]
 fn whoever_writes_in_a_circle_is_noticed() {
-    let (mut watcher, now) = (Watcher::default(), Timestamp::UNIX_EPOCH);
+    let (mut recent, now) = (Vec::new(), Timestamp::UNIX_EPOCH);
     for _ in 0..MOST_WRITES {
-        watcher.check_pace(now).unwrap();
+        check_pace(&mut recent, now).unwrap();
     }
-    assert!(watcher.check_pace(now).is_err());
-    watcher.check_pace(now + SPELL).unwrap();
+    assert!(check_pace(&mut recent, now).is_err());
+    check_pace(&mut recent, now + SPELL).unwrap();
 }

@@ -170,7 +170,7 @@ fn what_somebody_else_put_on_pods_stays() {
     world.settle();
     promote(&mut world);
     world.edit(|spec| {
-        spec["strategy"]["canary"]["stableMetadata"] = json!({ "labels": { "team": "others" } })
+        spec["strategy"]["canary"]["stableMetadata"] = json!({ "labels": { "team": "others" } });
     });
     world.settle();
     assert_eq!(label(&world, "v2", "team"), text("others"));
