@@ -199,9 +199,9 @@ async fn labels_that_selectors_go_by_are_refused_unless_they_were_there() {
     world.store(&old).await;
     let mut wanted = shown(&world).await;
     wanted.labels.insert("team".to_owned(), "shop".to_owned());
-    world.rollouts().update_rollout(update(wanted, &["*"])).await.unwrap();
+    let updated = world.rollouts().update_rollout(update(wanted, &["*"])).await.unwrap();
 
-    let mut wanted = shown(&world).await;
+    let mut wanted = updated.into_inner().rollout.unwrap();
     wanted.labels.insert(keys::POD_TEMPLATE_HASH.to_owned(), "mine".to_owned());
     refused(world.rollouts().update_rollout(update(wanted, &["*"])).await)
         .names_fields(&["rollout.labels[rollouts-pod-template-hash]"]);

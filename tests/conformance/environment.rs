@@ -33,7 +33,11 @@ fn example() -> Value {
     let documents = text.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
     let mut rollout = documents.into_iter().find(|document| document["kind"] == "Rollout").unwrap();
     rollout["metadata"]["name"] = json!("web");
-    rollout["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image("v1"));
+    // By the container's name, images are set here.
+    let container = &mut rollout["spec"]["template"]["spec"]["containers"][0];
+    (container["name"], container["image"]) = (json!("web"), json!(image("v1")));
+    let volume = json!({ "container": "web", "mountPath": "/etc/live" }).to_string();
+    rollout["metadata"]["annotations"][keys::ENVIRONMENT_VOLUME] = json!(volume);
     rollout
 }
 
@@ -69,7 +73,7 @@ async fn files(world: &World) -> Vec<(String, BTreeMap<String, String>)> {
     let simcluster = world.simcluster();
     let pods = pods(world).await.into_iter();
     let files = pods.filter_map(|pod| {
-        let files = simcluster.files(&world.namespace, &pod.name_any(), "app").ok()?;
+        let files = simcluster.files(&world.namespace, &pod.name_any(), "web").ok()?;
         let image = pod.spec.as_ref()?.containers.first()?.image.clone()?;
         Some((image, files))
     });

@@ -7,6 +7,7 @@
 
 #[path = "../support/kubernetes.rs"]
 mod kubernetes;
+#[allow(dead_code, reason = "the simulation asks for more")]
 #[path = "../support/properties.rs"]
 mod properties;
 
