@@ -42,7 +42,7 @@ pub(super) fn generation_note(seen: &Observed) -> Map<String, Value> {
     let mut notes = Map::new();
     // Of a workload that is not there for now nothing new is known.
     if !is_elsewhere {
-        note(&mut notes, seen, keys::WORKLOAD_GENERATION, observed_generation(seen));
+        note(&mut notes, seen, keys::WORKLOAD_GENERATION, observed_generation(seen).as_ref());
     }
     notes
 }
@@ -56,12 +56,12 @@ pub(super) fn notes(seen: &Observed, revisions: &Revisions<'_>) -> Map<String, V
             takeover.before.or(Some(takeover.deployment.replicas).filter(|replicas| *replicas > 0))?;
         (!takeover.is_over(seen)).then_some(before.to_string())
     });
-    note(&mut notes, seen, keys::WORKLOAD_REPLICAS, replicas);
+    note(&mut notes, seen, keys::WORKLOAD_REPLICAS, replicas.as_ref());
     notes
 }
 
-fn note(notes: &mut Map<String, Value>, seen: &Observed, key: &str, value: Option<String>) {
-    if annotation(seen, key) != value.as_deref() {
+fn note(notes: &mut Map<String, Value>, seen: &Observed, key: &str, value: Option<&String>) {
+    if annotation(seen, key) != value.map(String::as_str) {
         notes.insert(key.to_owned(), json!(value));
     }
 }

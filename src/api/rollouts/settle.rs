@@ -193,9 +193,10 @@ impl Waiting {
         match change {
             Changed::Rollout(key, _) => *key == self.key,
             Changed::Below { uid, .. } => *uid == self.uid,
-            Changed::Orphan { namespace } => *namespace == self.key.namespace,
+            Changed::Orphan { namespace } | Changed::Workload { namespace, .. } => {
+                *namespace == self.key.namespace
+            }
             Changed::Service(service) => service.namespace == self.key.namespace,
-            Changed::Workload { namespace, .. } => *namespace == self.key.namespace,
             Changed::BelowSet { .. } | Changed::SetLeft { .. } => false,
         }
     }
