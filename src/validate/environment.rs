@@ -218,6 +218,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals")]
     fn rollout(annotations: Value) -> Rollout {
         let containers = json!([{ "name": "web", "image": "web:1" }]);
         serde_json::from_value(json!({

@@ -17,11 +17,15 @@ on_both! {
 }
 
 async fn request(client: &Client, method: &str, path: &str, body: &Value) -> Value {
+    try_request(client, method, path, body).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+async fn try_request(client: &Client, method: &str, path: &str, body: &Value) -> kube::Result<Value> {
     let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let request = request.body(body).expect("a request");
-    client.request(request).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    client.request(request).await
 }
 
 /// The rollout's Scale, as an autoscaler sees it.
@@ -46,9 +50,16 @@ impl Scale<'_> {
 
     /// As the HorizontalPodAutoscaler does it.
     async fn put(&self, replicas: i32) {
-        let mut scale = self.get().await;
-        scale["spec"]["replicas"] = json!(replicas);
-        request(&self.world.client, "PUT", &self.path(), &scale).await;
+        // It tries again where somebody was quicker.
+        loop {
+            let mut scale = self.get().await;
+            scale["spec"]["replicas"] = json!(replicas);
+            match try_request(&self.world.client, "PUT", &self.path(), &scale).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Checks what it says: the pods that count, and how they are found.

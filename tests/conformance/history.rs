@@ -62,7 +62,15 @@ impl History {
     {
         let api: Api<DynamicObject> =
             Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
-        let list = api.list_metadata(&ListParams::default()).await.expect("the namespace is listed");
+        let list = loop {
+            match api.list_metadata(&ListParams::default()).await {
+                // A server that got the definition just now has not read what is stored of the kind yet.
+                Err(kube::Error::Api(status)) if status.code == 429 => {
+                    real_sleep(Duration::from_millis(50)).await;
+                }
+                list => break list.expect("the namespace is listed"),
+            }
+        };
         let version = list.metadata.resource_version.unwrap_or_default();
         let entries = Arc::clone(&self.entries);
         self.watches.lock().unwrap().spawn(versions::follow(api, version, move |number, name, object| {

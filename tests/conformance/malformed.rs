@@ -63,6 +63,8 @@ async fn a_field_that_cannot_be_decoded_is_left_out_of_the_pods(world: World) {
     let apply = |manifest: Value| v1::ApplyManifestRequest {
         parent: format!("namespaces/{}", world.namespace),
         manifest: manifest.to_string(),
+        // What was stored past us belongs to whoever stored it.
+        force: true,
         ..Default::default()
     };
     let refused = rpc.apply_manifest(apply(with_memory("invalid"))).await.expect_err("it is refused");

@@ -93,6 +93,7 @@ async fn act_and_end(cluster: &mut Cluster, program: &Program) -> anyhow::Result
 }
 
 /// Runs the programs of these seeds on all cores.
+#[expect(clippy::disallowed_methods, reason = "a thread that only waits for others")]
 pub fn run_all(seeds: std::ops::Range<u64>) {
     let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()));
     let began = Instant::now();

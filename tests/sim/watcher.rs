@@ -146,7 +146,12 @@ impl Watcher {
                     check_names(write)?;
                     let checked = self.properties.next(Version::Set(&parse(set)?), by, write.time);
                     // While pods are restarted, they are looked at one by one, and tell more than the sets' statuses.
-                    checked.or_else(|error| if self.holds_by_pods(write) { Ok(()) } else { Err(error) })
+                    let is_of_pods =
+                        |error: &anyhow::Error| error.to_string().contains("(wanted, available)");
+                    checked.or_else(|error| match is_of_pods(&error) && self.holds_by_pods(write) {
+                        true => Ok(()),
+                        false => Err(error),
+                    })
                 }
                 Some(_) => Ok(()),
                 None => {

@@ -135,7 +135,7 @@ fn set(
         };
         match field.place(strategy) {
             Place::Strategy([strategy, field]) => {
-                put(&mut object["spec"]["strategy"][strategy], field, value)
+                put(&mut object["spec"]["strategy"][strategy], field, value);
             }
             Place::Annotation(key) => put(&mut object["metadata"]["annotations"], key, value),
         }

@@ -240,7 +240,7 @@ fn a_fault_of_a_spec_is_there_since_the_status_names_it() {
     for weight in [101, 102, 102] {
         world.now += seconds(5);
         world.edit(|spec| {
-            spec["strategy"]["canary"]["steps"] = json!([{ "setWeight": weight }, { "pause": {} }])
+            spec["strategy"]["canary"]["steps"] = json!([{ "setWeight": weight }, { "pause": {} }]);
         });
         world.settle();
         world.now += seconds(5);

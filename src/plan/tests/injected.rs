@@ -270,7 +270,8 @@ fn labels_that_pods_are_found_by_are_never_put_in() {
     // What is always ours is passed over, with a warning.
     let mut change = |key: &str| {
         world.edit(|spec| {
-            spec["strategy"]["canary"]["stableMetadata"]["labels"] = json!({ key: "other", "role": "stable" })
+            spec["strategy"]["canary"]["stableMetadata"]["labels"] =
+                json!({ key: "other", "role": "stable" });
         });
         world.settle();
         (world.plan(), set(&world, "v1").annotations[keys::EPHEMERAL_METADATA].clone())
