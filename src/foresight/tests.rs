@@ -52,20 +52,8 @@ fn fresh(replicas: i32, strategy: &Value) -> Copied {
         Arc::new(Service { name: name.to_owned(), selector, ..Service::default() })
     };
     let seen = Observed {
-        rollout: Arc::new(Rollout::decode(&object).unwrap()),
-        workload: None,
-        workload_is_absent: false,
-        left_out: Vec::new(),
-        sets: Vec::new(),
-        orphans: Vec::new(),
-        defaulted: None,
-        setbacks: Vec::new(),
         services: ["active", "preview"].map(service).into(),
-        absent_services: Default::default(),
-        pods: Vec::new(),
-        labels_settled: true,
-        settings: Arc::default(),
-        pruned: Arc::default(),
+        ..Observed::alone(Arc::new(Rollout::decode(&object).unwrap()))
     };
     Copied { seen, pods: Vec::new(), now: now() }
 }

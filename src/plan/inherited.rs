@@ -119,15 +119,11 @@ pub(super) fn changes(rollout: &ObjectMeta, set: &ReplicaSet, role: Role) -> Cha
     let noted = set.annotations.get(keys::INHERITED).and_then(|text| Note::read(text));
     let note = noted.clone().unwrap_or_default();
     let labels = Merge::of(&wanted.labels, &set.labels, &note.labels, Foreign::Kept);
-    let annotations = match (role, &noted) {
-        // As the reference left it: its annotations are the Rollout's, its labels the template's or somebody's.
-        (Role::New, None) => {
-            Merge::of(&wanted.annotations, &set.annotations, &note.annotations, Foreign::Replaced)
-        }
-        (Role::New, Some(_)) => {
-            Merge::of(&wanted.annotations, &set.annotations, &note.annotations, Foreign::Kept)
-        }
-        (Role::Older, _) => Merge { changes: Map::new(), given: note.annotations },
+    // As the reference left it: its annotations are the Rollout's, its labels the template's or somebody's.
+    let foreign = if noted.is_none() { Foreign::Replaced } else { Foreign::Kept };
+    let annotations = match role {
+        Role::New => Merge::of(&wanted.annotations, &set.annotations, &note.annotations, foreign),
+        Role::Older => Merge { changes: Map::new(), given: note.annotations },
     };
     if labels.changes.is_empty() && annotations.changes.is_empty() {
         return Changes::default();
@@ -168,12 +164,8 @@ impl Merge {
         let is_ours = |key: &str, value: &str| noted.get(key).is_some_and(|noted| *noted == digest(value));
         let (mut changes, mut given) = (Map::new(), BTreeMap::new());
         for (key, value) in wanted {
-            let is_given = match present.get(key) {
-                None => true,
-                Some(present) if present == value => is_ours(key, present) || foreign != Foreign::Kept,
-                Some(present) => is_ours(key, present) || foreign == Foreign::Replaced,
-            };
-            if !is_given {
+            let may_give = |present: &String| is_ours(key, present) || foreign == Foreign::Replaced;
+            if !present.get(key).is_none_or(may_give) {
                 continue;
             }
             given.insert(key.clone(), digest(value));

@@ -242,14 +242,15 @@ fn roll_out(
     let (duration, ended) = duration::duration(&course);
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
-    let mut sets = sets::sizes(seen, revisions, &stance, &sizing, now);
+    let injections = injected::Injections::decide(seen, revisions, now);
+    let mut sets = sets::sizes(seen, revisions, &stance, &sizing, &injections);
     let surplus = sets::beyond_limit(seen, revisions);
     // What goes need not be changed.
     sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
     sets.extend(surplus);
     let services = [services, service::releases(seen)].concat();
-    let labelling = injected::labelling(seen, revisions, now);
-    let (taken_back, watched_until) = injected::environment_of_sets(seen, revisions, now);
+    let labelling = injections.labelling(seen, revisions);
+    let (taken_back, watched_until) = injections.environments();
     let workload = workload::scaled(seen, revisions, &stance, &status, &sets);
     let moves = explain::Moves {
         sizing: &sizing,

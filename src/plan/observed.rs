@@ -55,6 +55,27 @@ pub struct Observed {
 pub type FieldPath = Vec<String>;
 
 impl Observed {
+    /// A rollout of which nothing else is known.
+    #[must_use]
+    pub fn alone(rollout: Arc<Rollout>) -> Self {
+        Self {
+            rollout,
+            workload: None,
+            workload_is_absent: false,
+            left_out: Vec::new(),
+            sets: Vec::new(),
+            orphans: Vec::new(),
+            defaulted: None,
+            setbacks: Vec::new(),
+            services: Vec::new(),
+            absent_services: BTreeSet::new(),
+            pods: Vec::new(),
+            labels_settled: true,
+            settings: Arc::default(),
+            pruned: Arc::default(),
+        }
+    }
+
     /// The Service of this name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {

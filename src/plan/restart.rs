@@ -213,20 +213,9 @@ mod tests {
         let of = |hash: &str| pods.iter().filter(|pod| pod.set == format!("uid-{hash}")).count();
         let sets = ["a", "b"].into_iter().filter(|hash| of(hash) > 0);
         Observed {
-            rollout: Arc::new(serde_json::from_value(object).unwrap()),
-            workload: None,
-            workload_is_absent: false,
-            left_out: Vec::new(),
             sets: sets.map(|hash| Arc::new(set(hash, i32::try_from(of(hash)).unwrap()))).collect(),
-            orphans: Vec::new(),
-            defaulted: None,
-            setbacks: Vec::new(),
-            services: Vec::new(),
-            absent_services: Default::default(),
             pods,
-            labels_settled: true,
-            settings: Arc::default(),
-            pruned: Arc::default(),
+            ..Observed::alone(Arc::new(serde_json::from_value(object).unwrap()))
         }
     }
 

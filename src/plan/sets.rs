@@ -3,13 +3,12 @@
 //! Existing sets are resized only once the status that was seen belongs to the current spec, so that an operator always sees the
 //! reason for a move before the move.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::action::{SetAction, Write};
 use super::event;
 use super::inherited::{self, Role};
-use super::injected;
+use super::injected::{self, Injections, SetChange};
 use super::metadata;
 use super::observed::{Observed, ReplicaSet};
 use super::revision::{self, NewSet, Revisions};
@@ -40,7 +39,7 @@ pub(super) fn sizes(
     revisions: &Revisions<'_>,
     stance: &Stance,
     sizing: &Sizing,
-    now: Timestamp,
+    injections: &Injections<'_>,
 ) -> Vec<SetAction> {
     let mut actions = Vec::new();
     if let Some(set) = revisions.stable_apart().filter(|_| !stance.fresh) {
@@ -49,7 +48,7 @@ pub(super) fn sizes(
         change.leading(seen, sizing);
         change.deadline(sizing.deadlines.stable);
         change.inherit(seen, Role::Older);
-        change.inject(seen, revisions, now);
+        change.inject(injections);
         actions.extend(change.action());
     }
     match revisions.new {
@@ -79,7 +78,7 @@ pub(super) fn sizes(
             if let Some(template) = metadata::changed_affinity(seen, revisions, set) {
                 change.template(template);
             }
-            change.inject(seen, revisions, now);
+            change.inject(injections);
             change.after = revisions.stable_apart().filter(|_| sizing.swaps).map(|set| set.name.clone());
             actions.extend(change.action());
         }
@@ -95,7 +94,7 @@ pub(super) fn sizes(
         if change.size(size) == Resized::Yes {
             change.annotate(keys::DESIRED_REPLICAS, json!(seen.rollout.spec.replicas().to_string()));
         }
-        change.inject(seen, revisions, now);
+        change.inject(injections);
         actions.extend(change.action());
     }
     actions
@@ -199,15 +198,14 @@ impl<'a> Change<'a> {
     }
 
     /// What is put into its pods.
-    fn inject(&mut self, seen: &Observed, revisions: &Revisions<'_>, now: Timestamp) {
-        let injected::SetChange { annotations, template, events } =
-            injected::change(seen, revisions, self.set, now);
-        self.events.extend(events);
+    fn inject(&mut self, injections: &Injections<'_>) {
+        let Some(SetChange { annotations, template, events }) = injections.change(self.set) else { return };
+        self.events.extend_from_slice(events);
         for (key, value) in annotations {
-            self.annotate(key, value);
+            self.annotate(key, value.clone());
         }
         if let Some(template) = template {
-            self.template(template);
+            self.template(template.clone());
         }
     }
 

@@ -289,18 +289,9 @@ impl Scene {
         let seen = Observed {
             absent_services: named.iter().map(|named| named.name.to_owned()).collect(),
             pods: if restart::is_asked_for(&rollout) { pods.clone() } else { Vec::new() },
-            rollout,
-            workload: None,
-            workload_is_absent: false,
-            left_out: Vec::new(),
             sets,
-            orphans: Vec::new(),
-            defaulted: None,
-            setbacks: Vec::new(),
             services,
-            labels_settled: true,
-            settings: Arc::default(),
-            pruned: Arc::default(),
+            ..Observed::alone(rollout)
         };
         Some(Self { seen, pods })
     }

@@ -286,22 +286,7 @@ mod tests {
     fn state(sets: usize) -> State {
         let set =
             |number: usize| Arc::new(ReplicaSet { name: format!("web-{number}"), ..Default::default() });
-        let seen = Observed {
-            rollout: Arc::new(rollout(1)),
-            sets: (0..sets).map(set).collect(),
-            orphans: Vec::new(),
-            defaulted: None,
-            setbacks: Vec::new(),
-            services: Vec::new(),
-            absent_services: Default::default(),
-            pods: Vec::new(),
-            pruned: Arc::default(),
-            settings: Arc::default(),
-            labels_settled: true,
-            workload: None,
-            workload_is_absent: false,
-            left_out: Default::default(),
-        };
+        let seen = Observed { sets: (0..sets).map(set).collect(), ..Observed::alone(Arc::new(rollout(1))) };
         State { at: SignedDuration::ZERO, seen, blockers: Vec::new() }
     }
 

@@ -61,13 +61,68 @@ pub(super) struct SetChange {
     pub(super) events: Vec<Event>,
 }
 
-/// What a set lacks, or has too much.
-pub(super) fn change(
+/// What becomes of what is put into the pods of one set.
+struct Injection<'a> {
+    set: &'a ReplicaSet,
+    /// What the set lacks, or has too much.
+    change: SetChange,
+    environment: environment::Decision,
+    /// Whether the set records something.
+    is_recorded: bool,
+}
+
+/// What becomes of what is put into the pods of each set: decided once a plan.
+pub(super) struct Injections<'a>(Vec<Injection<'a>>);
+
+impl<'a> Injections<'a> {
+    pub(super) fn decide(seen: &Observed, revisions: &Revisions<'a>, now: Timestamp) -> Self {
+        Self(revisions.all().map(|set| inject(seen, revisions, set, now)).collect())
+    }
+
+    /// What is to be written to a set.
+    pub(super) fn change(&self, set: &ReplicaSet) -> Option<&SetChange> {
+        self.0.iter().find(|injection| injection.set.name == set.name).map(|injection| &injection.change)
+    }
+
+    /// How far the pods have what they should; `None` where nothing is put into them.
+    pub(super) fn labelling(&self, seen: &Observed, revisions: &Revisions<'_>) -> Option<Labelling> {
+        let status_label = source::has_status_label(seen).then(|| StatusLabel {
+            key: seen.settings.status_labels.key.clone(),
+            is_anothers: source::is_anothers(seen, &own_of_newest(seen, revisions)),
+        });
+        let is_unchanged = |injection: &Injection<'_>| injection.change == SetChange::default();
+        let is_settled = seen.labels_settled && self.0.iter().all(is_unchanged);
+        let is_recorded = self.0.iter().any(|injection| injection.is_recorded);
+        let is_used = status_label.is_some() || !is_settled || is_recorded;
+        let mut labelling = Labelling { pods: 0, lacking: 0, is_settled, status_label };
+        for Injection { set, change, .. } in &self.0 {
+            let replicas = set.status.replicas.max(0);
+            let lacking = match change.template {
+                Some(_) => replicas,
+                None => i32::try_from(pods::lacking(seen, set).count()).unwrap_or(i32::MAX),
+            };
+            labelling.pods = labelling.pods.saturating_add(replicas);
+            labelling.lacking = labelling.lacking.saturating_add(lacking);
+        }
+        // Pods and the status that counts them are seen one after the other.
+        labelling.pods = labelling.pods.max(labelling.lacking);
+        is_used.then_some(labelling)
+    }
+
+    /// Why pods have another environment than the one that is stated, and when pods need not be watched any more.
+    pub(super) fn environments(&self) -> (Vec<Blocker>, Option<Timestamp>) {
+        let wake_at = self.0.iter().filter_map(|injection| injection.environment.wake_at).min();
+        let blocker = |injection: &Injection<'_>| environment::blocker(injection.set, &injection.environment);
+        (self.0.iter().filter_map(blocker).collect(), wake_at)
+    }
+}
+
+fn inject<'a>(
     seen: &Observed,
     revisions: &Revisions<'_>,
-    set: &ReplicaSet,
+    set: &'a ReplicaSet,
     now: Timestamp,
-) -> SetChange {
+) -> Injection<'a> {
     let before = Record::of(set);
     let own = before.own(&set.template);
     let role = Role::of(seen, revisions, set.hash());
@@ -76,8 +131,9 @@ pub(super) fn change(
     let target = Target { role, own: &own, selector: &set.selector, environment: &environment };
     let injected = source::wanted(seen, target);
     let noted = decision.noted(set);
-    if injected.is_empty() && before.is_empty() && noted.is_none() {
-        return SetChange::default();
+    let is_recorded = !before.is_empty();
+    if injected.is_empty() && !is_recorded && noted.is_none() {
+        return Injection { set, change: SetChange::default(), environment: decision, is_recorded };
     }
     let template = Metadata::of_template(&set.template);
     let mut patch = MetadataPatch::default();
@@ -94,11 +150,12 @@ pub(super) fn change(
     };
     let annotations = before.changed_to(&after).into_iter().chain(noted);
     let taken_back = decision.taken_back_for.iter();
-    SetChange {
+    let change = SetChange {
         annotations: annotations.map(|(key, value)| (key, json!(value))).collect(),
         template: patch.finish(),
         events: taken_back.map(|pod| event::environment_taken_back(&set.name, pod)).collect(),
-    }
+    };
+    Injection { set, change, environment: decision, is_recorded }
 }
 
 /// What a template has itself under the keys of what is put in.
@@ -178,31 +235,6 @@ pub(super) fn take_out_copied(seen: &Observed, template: &mut Value, set: &Repli
     remove_annotations(template, copied.annotations.keys());
 }
 
-/// How far the pods have what they should; `None` where nothing is put into them.
-pub(super) fn labelling(seen: &Observed, revisions: &Revisions<'_>, now: Timestamp) -> Option<Labelling> {
-    let status_label = source::has_status_label(seen).then(|| StatusLabel {
-        key: seen.settings.status_labels.key.clone(),
-        is_anothers: source::is_anothers(seen, &own_of_newest(seen, revisions)),
-    });
-    let is_unchanged = |set: &ReplicaSet| change(seen, revisions, set, now) == SetChange::default();
-    let is_settled = seen.labels_settled && revisions.all().all(is_unchanged);
-    let is_used =
-        status_label.is_some() || !is_settled || revisions.all().any(|set| !Record::of(set).is_empty());
-    let mut labelling = Labelling { pods: 0, lacking: 0, is_settled, status_label };
-    for set in revisions.all() {
-        let replicas = set.status.replicas.max(0);
-        let lacking = match change(seen, revisions, set, now).template {
-            Some(_) => replicas,
-            None => i32::try_from(pods::lacking(seen, set).count()).unwrap_or(i32::MAX),
-        };
-        labelling.pods = labelling.pods.saturating_add(replicas);
-        labelling.lacking = labelling.lacking.saturating_add(lacking);
-    }
-    // Pods and the status that counts them are seen one after the other.
-    labelling.pods = labelling.pods.max(labelling.lacking);
-    is_used.then_some(labelling)
-}
-
 /// What the newest version's template has itself.
 fn own_of_newest(seen: &Observed, revisions: &Revisions<'_>) -> Metadata {
     match revisions.new_set() {
@@ -214,22 +246,6 @@ fn own_of_newest(seen: &Observed, revisions: &Revisions<'_>) -> Metadata {
 /// The next pods to change.
 pub(super) fn pod_actions(seen: &Observed, revisions: &Revisions<'_>) -> Vec<PodAction> {
     pods::actions(seen, revisions)
-}
-
-/// Why pods have another environment than the one that is stated, and when pods need not be watched any more.
-pub(super) fn environment_of_sets(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    now: Timestamp,
-) -> (Vec<Blocker>, Option<Timestamp>) {
-    let decided = revisions.all().map(|set| {
-        let role = Role::of(seen, revisions, set.hash());
-        (set, environment::of_set(seen, set, role.side(), now))
-    });
-    let decided: Vec<_> = decided.collect();
-    let wake_at = decided.iter().filter_map(|(_, decision)| decision.wake_at).min();
-    let blockers = decided.iter().filter_map(|(set, decision)| environment::blocker(set, decision));
-    (blockers.collect(), wake_at)
 }
 
 /// What there is to be said about it.

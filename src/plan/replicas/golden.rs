@@ -241,22 +241,7 @@ fn observed(limits: Limits) -> Observed {
         "spec": { "replicas": limits.replicas, "strategy": { "canary": canary } },
         "status": { "conditions": [progressing] },
     });
-    Observed {
-        rollout: Arc::new(serde_json::from_value(rollout).unwrap()),
-        workload: None,
-        workload_is_absent: false,
-        left_out: Vec::new(),
-        sets: Vec::new(),
-        orphans: Vec::new(),
-        defaulted: None,
-        setbacks: Vec::new(),
-        services: Vec::new(),
-        absent_services: BTreeSet::new(),
-        pods: Vec::new(),
-        labels_settled: true,
-        settings: Arc::default(),
-        pruned: Arc::default(),
-    }
+    Observed::alone(Arc::new(serde_json::from_value(rollout).unwrap()))
 }
 
 /// A rollout with its sets, as they are drawn.

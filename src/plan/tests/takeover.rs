@@ -48,20 +48,9 @@ impl Recording {
         let conditions = rollout.status().conditions().iter();
         let last = conditions.map(|condition| condition.last_update_time.instant()).max().unwrap();
         let seen = Observed {
-            rollout: Arc::new(rollout),
             sets: of_kind("ReplicaSet").map(set).map(Arc::new).collect(),
-            orphans: Vec::new(),
-            defaulted: None,
-            setbacks: Vec::new(),
             services: of_kind("Service").map(service).map(Arc::new).collect(),
-            absent_services: std::collections::BTreeSet::default(),
-            pods: Vec::new(),
-            pruned: Arc::default(),
-            settings: Arc::default(),
-            labels_settled: true,
-            workload: None,
-            workload_is_absent: false,
-            left_out: Default::default(),
+            ..Observed::alone(Arc::new(rollout))
         };
         Self { seen, now: last.checked_add(SignedDuration::from_secs(5)).unwrap() }
     }

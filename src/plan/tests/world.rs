@@ -121,20 +121,18 @@ impl World {
         let workload = self.workload.clone().map(Arc::new);
         let Resolved { rollout, workload, left_out } = template::resolve(Arc::new(rollout), workload);
         Observed {
-            rollout,
             workload,
             workload_is_absent: self.workload_is_absent,
             left_out,
             sets: self.sets.values().cloned().map(Arc::new).collect(),
             orphans: self.orphans.iter().cloned().map(Arc::new).collect(),
-            defaulted: None,
             setbacks: self.setbacks.clone(),
             services: self.services.values().cloned().map(Arc::new).collect(),
             absent_services: SERVICES.map(str::to_owned).into(),
             pods: if labels_settled { self.pods.clone() } else { self.live.all() },
             labels_settled,
             settings: Arc::clone(&self.settings),
-            pruned: Arc::default(),
+            ..Observed::alone(rollout)
         }
     }
 
