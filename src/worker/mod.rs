@@ -7,6 +7,7 @@
 //! L0 to L3; knows neither the API nor who else runs.
 
 mod activity;
+mod beside;
 mod label;
 mod planner;
 mod question;
