@@ -4,6 +4,7 @@
 //! is gone, or what the server has against it. Every request has a deadline.
 
 mod pod;
+mod workload;
 
 pub use pod::Kept;
 
@@ -25,8 +26,8 @@ use super::expect::Expectation;
 use super::kinds::{PodRecord, RolloutRecord, ServiceRecord, SetRecord};
 use super::object::{Key, ObjectId, is_at_least};
 use super::reflect::Stored;
-use super::workload::{self, Deployment, PodTemplate, ReplicaSet, WorkloadRecord};
-use crate::crd::{WorkloadKind, WorkloadName};
+use super::workload::{Deployment, PodTemplate, ReplicaSet};
+use crate::crd::WorkloadKind;
 use crate::plan::{UNAVAILABLE, Version};
 
 /// How long a write may take: longer than a healthy API server ever does, short enough that a hung connection does not hold a
@@ -213,50 +214,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Changes a Deployment that a rollout takes over from by a JSON merge patch.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Stale`] when the version is not the current one.
-    pub async fn patch_deployment(
-        &self,
-        rollout: &Key,
-        name: &str,
-        version: &Version,
-        patch: &Value,
-    ) -> Result<(), WriteError> {
-        let api = self.workloads::<Deployment>(rollout);
-        let (params, patch) = conditional(patch, version);
-        let request = api.patch(name, &params, &patch);
-        let object = ObjectId::Workload(WorkloadKind::Deployment, Key::new(&*rollout.namespace, name));
-        let deployment = self.answer_for(object.clone(), rollout, version, request).await?;
-        let written = Expectation::AtLeast(deployment.resource_version().unwrap_or_default());
-        self.store.expect(&object, rollout, &written);
-        Ok(())
-    }
-
-    /// Looks afresh whether a workload exists, and takes it in if it does.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Refused`] when the server does not answer.
-    pub async fn look_for_workload(&self, rollout: &Key, named: &WorkloadName) -> Result<bool, WriteError> {
-        match named.kind {
-            WorkloadKind::Deployment => self.look_for::<Deployment>(rollout, &named.name).await,
-            WorkloadKind::ReplicaSet => self.look_for::<ReplicaSet>(rollout, &named.name).await,
-            WorkloadKind::PodTemplate => self.look_for::<PodTemplate>(rollout, &named.name).await,
-        }
-    }
-
-    async fn look_for<K: workload::Kind>(&self, rollout: &Key, name: &str) -> Result<bool, WriteError> {
-        let found = self.answer(self.workloads::<K>(rollout).get_opt(name)).await?;
-        let is_there = found.is_some();
-        if let Some(found) = found {
-            self.store.take_in(found);
-        }
-        Ok(is_there)
-    }
-
     /// Evicts a pod, unless a PodDisruptionBudget asks for patience.
     ///
     /// # Errors
@@ -427,10 +384,6 @@ impl Writer {
     }
 
     fn services(&self, rollout: &Key) -> Api<ServiceRecord> {
-        Api::namespaced(self.client.clone(), &rollout.namespace)
-    }
-
-    fn workloads<K: workload::Kind>(&self, rollout: &Key) -> Api<WorkloadRecord<K>> {
         Api::namespaced(self.client.clone(), &rollout.namespace)
     }
 
