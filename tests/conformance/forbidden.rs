@@ -3,9 +3,8 @@
 
 use http::Method;
 use jiff::SignedDuration;
-use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rolloutd::crd::{self, ConditionType};
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::explain::{DEADLINE, LOOK, about, deployed, drive, explained, new_set, next, since, time};
 use crate::kubernetes;
+use crate::rights;
 use crate::scenarios::{endless, in_virtual_time, paused_at};
 use crate::world::{World, image, manifest};
 
@@ -125,17 +125,7 @@ impl Rights<'_> {
 
     async fn grant(&self) {
         let Some(user) = &self.user else { return self.world.gate().expect("a gate").open() };
-        let (client, namespace) = (self.world.client.clone(), self.world.namespace.as_str());
-        let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": USER },
-            "rules": Self::everything() });
-        let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": USER },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": USER },
-            "subjects": [{ "kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io" }] });
-        let apply = PatchParams::apply("test").force();
-        let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
-        roles.patch(USER, &apply, &Patch::Apply(role)).await.expect("the role is stored");
-        let bindings: Api<RoleBinding> = Api::namespaced(client, namespace);
-        bindings.patch(USER, &apply, &Patch::Apply(binding)).await.expect("the binding is stored");
+        rights::grant(self.world, USER, Self::everything()).await;
         self.until_allowed(user, true).await;
     }
 
@@ -156,22 +146,11 @@ impl Rights<'_> {
         self.until_allowed(user, false).await;
     }
 
-    /// The API server learns of roles a little later.
     async fn until_allowed(&self, user: &Client, wanted: bool) {
-        let review = json!({ "spec": { "resourceAttributes": { "verb": "create", "group": "apps", "resource": "replicasets",
-            "namespace": self.world.namespace } } });
-        let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(user.clone());
-        let settled = async {
-            loop {
-                let answer = reviews.create(&PostParams::default(), &review).await.expect("it is reviewed");
-                if answer.status.is_some_and(|status| status.allowed == wanted) {
-                    return;
-                }
-                self.world.pass(LOOK).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, settled).await.expect("the right is known in time");
+        let namespace = &self.world.namespace;
+        let creation =
+            json!({ "verb": "create", "group": "apps", "resource": "replicasets", "namespace": namespace });
+        rights::until(user, creation, wanted).await;
     }
 }
 

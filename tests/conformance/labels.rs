@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::Method;
-use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use rolloutd::crd::{Rollout, RolloutPhase};
 use rolloutd::pb::v1;
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::drive::{Drive, Driver};
 use crate::kubernetes;
+use crate::rights;
 use crate::scenarios::{healthy, in_virtual_time, is, paused_at};
 use crate::world::{World, manifest, manifest_of};
 
@@ -338,31 +337,12 @@ fn pods_that_may_not_be_patched_are_updated_on_kubernetes() {
 
 /// Grants what Argo Rollouts' controller may do with pods, and everything with other objects.
 async fn grant(world: &World, user: &Client) {
-    let (client, namespace) = (world.client.clone(), world.namespace.as_str());
-    let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": USER }, "rules": [
+    let rules = json!([
         { "apiGroups": ["apps", "argoproj.io", "coordination.k8s.io", "events.k8s.io"], "resources": ["*"], "verbs": ["*"] },
         { "apiGroups": [""], "resources": ["services", "events"], "verbs": ["*"] },
         { "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "update", "watch"] },
-    ] });
-    let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": USER },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": USER },
-        "subjects": [{ "kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io" }] });
-    let apply = PatchParams::apply("test").force();
-    let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
-    roles.patch(USER, &apply, &Patch::Apply(role)).await.expect("the role is stored");
-    let bindings: Api<RoleBinding> = Api::namespaced(client, namespace);
-    bindings.patch(USER, &apply, &Patch::Apply(binding)).await.expect("the binding is stored");
-    let review = json!({ "spec": { "resourceAttributes": { "verb": "update", "resource": "pods", "namespace": namespace } } });
-    let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.clone());
-    let settled = async {
-        loop {
-            let answer = reviews.create(&PostParams::default(), &review).await.expect("it is reviewed");
-            if answer.status.is_some_and(|status| status.allowed) {
-                return;
-            }
-            world.pass(LOOK).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, settled).await.expect("the right is known in time");
+    ]);
+    rights::grant(world, USER, rules).await;
+    let update = json!({ "verb": "update", "resource": "pods", "namespace": world.namespace });
+    rights::until(user, update, true).await;
 }

@@ -34,6 +34,7 @@ mod malformed;
 mod older_definitions;
 mod race;
 mod restart;
+mod rights;
 mod role;
 mod scenarios;
 mod scope;

@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
-use rolloutd::clock::real_sleep;
 use rolloutd::pb::v1;
 use serde_json::json;
 use tonic::{Code, Status};
@@ -18,13 +16,14 @@ use tonic_types::StatusExt as _;
 use crate::continuity;
 use crate::drive::{Drive, Driver};
 use crate::guard;
+use crate::rights;
 use crate::scenarios::{endless, healthy, paused_at};
 use crate::world::{World, manifest};
 
 /// The control plane's user where it has no other rights.
 pub const USER: &str = "argo-rollouts";
 
-/// How long the API server may take to learn of a role.
+/// How long anything may take, and how often it is looked at.
 const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -54,19 +53,8 @@ pub async fn grant(client: &Client, user: &Client) {
             created => created.expect("it is created"),
         }
     }
-    let review = json!({ "spec": { "resourceAttributes": { "verb": "create", "group": "apps", "resource": "replicasets" } } });
-    let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.clone());
-    let known = async {
-        loop {
-            let answer = reviews.create(&PostParams::default(), &review).await.expect("it is reviewed");
-            if answer.status.is_some_and(|status| status.allowed) {
-                return;
-            }
-            real_sleep(LOOK).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, known).await.expect("the role is known in time");
+    let creation = json!({ "verb": "create", "group": "apps", "resource": "replicasets" });
+    rights::until(user, creation, true).await;
 }
 
 /// Checks that an RPC was refused because the control plane may not do this to rollouts, and says so.

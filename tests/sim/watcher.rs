@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::labels;
-use crate::properties::{By, Judged, Properties, Version};
+use crate::properties::{BeyondLimits, By, Judged, Properties, Version};
 use crate::weather::Wire;
 
 /// How old what a decision was made from may be where pods fail: events come late, requests take time, and a control plane that was away
@@ -146,9 +146,7 @@ impl Watcher {
                     check_names(write)?;
                     let checked = self.properties.next(Version::Set(&parse(set)?), by, write.time);
                     // While pods are restarted, they are looked at one by one, and tell more than the sets' statuses.
-                    let is_of_pods =
-                        |error: &anyhow::Error| error.to_string().contains("(wanted, available)");
-                    checked.or_else(|error| match is_of_pods(&error) && self.holds_by_pods(write) {
+                    checked.or_else(|error| match error.is::<BeyondLimits>() && self.holds_by_pods(write) {
                         true => Ok(()),
                         false => Err(error),
                     })

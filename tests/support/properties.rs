@@ -53,6 +53,11 @@ pub struct Properties {
     pub judged: Judged,
 }
 
+/// A resize leaves too few pods by what is known of them, or wants too many.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BeyondLimits(String);
+
 /// How many resizes were judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Judged {
@@ -284,12 +289,13 @@ impl Properties {
         let holds = |(_, most, least): &(i64, i32, i32)| {
             after.0 <= (*most).max(before.0) && after.1 >= (*least).min(before.1)
         };
-        ensure!(
-            self.limits.is_empty() || self.limits.iter().any(holds),
-            "{name} resized: (wanted, available) {before:?} -> {after:?}, allowed {:?}",
-            self.limits
-        );
-        Ok(())
+        if self.limits.is_empty() || self.limits.iter().any(holds) {
+            return Ok(());
+        }
+        let limits = &self.limits;
+        let resized =
+            format!("{name} resized: (wanted, available) {before:?} -> {after:?}, allowed {limits:?}");
+        Err(BeyondLimits(resized).into())
     }
 
     /// The version that the active Service selects loses no pods, but for those beyond what any spec wants.
