@@ -19,6 +19,7 @@ mod injected;
 mod metadata;
 mod observed;
 mod phase;
+mod plugin;
 mod refusal;
 pub mod replicas;
 pub mod restart;
@@ -51,6 +52,7 @@ pub use observed::{
     Attempt, DefaultedTemplate, FieldPath, Observed, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure,
     SetStatus, Setback, UNAVAILABLE, Workload,
 };
+pub use plugin::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply};
 pub use settings::{Settings, StatusLabels};
 
 use crate::crd::{RolloutStatus, Strategy};
