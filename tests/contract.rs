@@ -39,9 +39,18 @@ mod part {
     pub(crate) const METHOD: i32 = 2;
 }
 
-/// The files of this project.
+/// The files of the API.
 fn files() -> Vec<FileDescriptorProto> {
-    let set = FileDescriptorSet::decode(rolloutd::pb::DESCRIPTORS).expect("the build wrote it");
+    of_this_project(rolloutd::pb::DESCRIPTORS)
+}
+
+/// The files of the API, and of what plugins serve.
+fn all_files() -> Vec<FileDescriptorProto> {
+    [files(), of_this_project(rolloutd::pb::plugin::DESCRIPTORS)].concat()
+}
+
+fn of_this_project(descriptors: &[u8]) -> Vec<FileDescriptorProto> {
+    let set = FileDescriptorSet::decode(descriptors).expect("the build wrote it");
     set.file.into_iter().filter(|file| file.package().starts_with("rolloutd.")).collect()
 }
 
@@ -117,7 +126,7 @@ fn in_enum(enumeration: &EnumDescriptorProto, name: &str, path: &[i32], all: &mu
 #[test]
 fn everything_has_a_comment_that_is_a_sentence() {
     let mut missing = Vec::new();
-    for file in files() {
+    for file in all_files() {
         let comments = comments(&file);
         for (name, path) in named(&file) {
             let comment = comments.get(&path).map(String::as_str).unwrap_or_default();
@@ -136,7 +145,7 @@ fn enums() -> Vec<EnumDescriptorProto> {
         message.nested_type.iter().for_each(|nested| of(nested, found));
     }
     let mut found = Vec::new();
-    for file in files() {
+    for file in all_files() {
         found.extend(file.enum_type.iter().cloned());
         file.message_type.iter().for_each(|message| of(message, &mut found));
     }
@@ -242,6 +251,19 @@ fn methods_and_their_messages_are_named_as_the_aips_have_it() {
 fn messages() -> BTreeMap<String, Vec<FieldDescriptorProto>> {
     let messages = files().into_iter().flat_map(|file| file.message_type);
     messages.map(|message| (message.name().to_owned(), message.field)).collect()
+}
+
+#[test]
+fn what_plugins_serve_is_no_part_of_the_api() {
+    let packages = |files: Vec<FileDescriptorProto>| -> BTreeSet<String> {
+        files.iter().map(|file| file.package().to_owned()).collect()
+    };
+    assert_eq!(packages(files()), BTreeSet::from(["rolloutd.v1".to_owned()]));
+    let plugins = of_this_project(rolloutd::pb::plugin::DESCRIPTORS);
+    let methods = plugins.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let names: Vec<&str> = methods.map(MethodDescriptorProto::name).collect();
+    assert_eq!(names, ["Run", "Terminate", "Abort"]);
+    assert_eq!(packages(plugins), BTreeSet::from(["rolloutd.plugin.v1".to_owned()]));
 }
 
 #[test]

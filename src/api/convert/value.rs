@@ -1,78 +1,39 @@
 //! Plain values: Struct and JSON, times, int-or-string.
 //!
-//! JSON integers travel as doubles in a Struct and are written back as integers. A double holds integers up to 2^53; beyond,
-//! what a client meant cannot be known, so that it is refused with the remedy.
+//! Numbers of a Struct that are beyond 2^53 (see [`wide`]) are refused with the remedy.
 
 use jiff::Timestamp;
-use prost_types::value::Kind;
 use prost_types::{Struct, Value as Wide};
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::{Faults, Wire};
 use crate::crd::{self, IntOrString};
 use crate::pb::v1;
+pub(in crate::api) use crate::pb::wide::json_to_struct;
+pub(super) use crate::pb::wide::json_to_value as widen;
+use crate::pb::wide::{self, Beyond, Part};
 use crate::validate::Path;
-
-/// The largest integer up to which a double holds every integer: 2^53.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-/// A JSON object as a Struct; `None` for anything else.
-#[must_use]
-pub(in crate::api) fn json_to_struct(json: &Value) -> Option<Struct> {
-    let fields = json.as_object()?.iter().map(|(key, value)| (key.clone(), widen(value)));
-    Some(Struct { fields: fields.collect() })
-}
-
-/// A JSON value as a Value.
-pub(super) fn widen(json: &Value) -> Wide {
-    let kind = match json {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(flag) => Kind::BoolValue(*flag),
-        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => {
-            Kind::ListValue(prost_types::ListValue { values: items.iter().map(widen).collect() })
-        }
-        Value::Object(_) => Kind::StructValue(json_to_struct(json).unwrap_or_default()),
-    };
-    Wide { kind: Some(kind) }
-}
 
 /// A Struct as a JSON object.
 pub(in crate::api) fn struct_to_json(wide: Struct, at: &Path, faults: &mut Faults) -> Value {
-    let fields = wide.fields.into_iter().map(|(key, value)| {
-        let at = at.field(key.clone());
-        (key, narrow(value, &at, faults))
-    });
-    Value::Object(fields.collect::<Map<_, _>>())
+    noted(wide::struct_to_json(wide), at, faults)
 }
 
 /// A Value as JSON. A Value without a kind counts as null.
 pub(super) fn narrow(wide: Wide, at: &Path, faults: &mut Faults) -> Value {
-    match wide.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(flag)) => Value::Bool(flag),
-        Some(Kind::NumberValue(number)) => narrow_number(number, at, faults),
-        Some(Kind::StringValue(text)) => Value::String(text),
-        Some(Kind::ListValue(list)) => {
-            let items = list.values.into_iter().enumerate();
-            Value::Array(items.map(|(index, item)| narrow(item, &at.index(index), faults)).collect())
-        }
-        Some(Kind::StructValue(fields)) => struct_to_json(fields, at, faults),
-    }
+    noted(wide::value_to_json(wide), at, faults)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a whole number within 2^53 fits an i64")]
-fn narrow_number(number: f64, at: &Path, faults: &mut Faults) -> Value {
-    if number.abs() > EXACT || !number.is_finite() {
+fn noted((json, beyond): (Value, Vec<Beyond>), at: &Path, faults: &mut Faults) -> Value {
+    for Beyond { at: within, number } in beyond {
+        let at = within.into_iter().fold(at.clone(), |at, part| match part {
+            Part::Field(field) => at.field(field),
+            Part::Index(index) => at.index(index),
+        });
         let remedy = "is beyond 2^53, where a Struct no longer holds every integer: send it by ApplyManifest";
-        faults.note(at, format!("{number} {remedy}"));
-        return Number::from_f64(number).map_or(Value::Null, Value::Number);
+        faults.note(&at, format!("{number} {remedy}"));
     }
-    if number.fract() == 0.0 {
-        return Value::from(number as i64);
-    }
-    Number::from_f64(number).map_or(Value::Null, Value::Number)
+    json
 }
 
 /// A time as a message.
