@@ -6,7 +6,7 @@
 //! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`pod_template`]: values
 //! - L1 [`validate`], [`manifest`], [`plan`], [`foresight`]: decisions; pure
 //! - L2 [`telemetry`]
-//! - L3 [`store`], [`lease`]: what is known of the cluster
+//! - L3 [`store`], [`lease`]: what is known of the cluster; [`plugin`]: the programs that perform steps
 //! - L4 [`worker`], [`api`], [`http`]: what writes, what answers; they meet in objects only
 //! - L5 [`serve`]: the composition root; [`apiserver`], [`simcluster`]: the embedded cluster, which knows none of it
 //! - L6 [`dev`]: all of it in one process; [`cli`]: the client, which knows the API only
@@ -24,6 +24,7 @@ pub mod lease;
 pub mod manifest;
 pub mod pb;
 pub mod plan;
+pub mod plugin;
 pub mod pod_template;
 pub mod serve;
 pub mod simcluster;

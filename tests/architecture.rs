@@ -14,6 +14,7 @@ const L0: &[&str] = &["clock", "crd", "hash", "pb", "pod_template"];
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let over = |below: &[&'static str], more: &[&'static str]| below.iter().chain(more).copied().collect();
     let l3 = |more: &[&'static str]| over(L0, &[&["validate", "plan", "telemetry"], more].concat());
+    let served = ["store", "lease", "plugin", "worker", "api", "http"];
     BTreeMap::from([
         ("clock", over(&[], &[])),
         ("pb", over(&[], &[])),
@@ -27,14 +28,15 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("telemetry", over(L0, &[])),
         ("store", l3(&[])),
         ("lease", l3(&[])),
-        ("worker", l3(&["store", "lease"])),
+        ("plugin", l3(&[])),
+        ("worker", l3(&["store", "lease", "plugin"])),
         ("api", l3(&["store", "lease", "manifest", "foresight"])),
         ("http", over(&["telemetry", "pb", "clock"], &[])),
-        ("serve", l3(&["store", "lease", "worker", "api", "http"])),
+        ("serve", l3(&served)),
         ("apiserver", over(&["clock", "pod_template", "hash"], &[])),
         ("simcluster", over(&["clock", "crd"], &[])),
         ("cli", over(&["pb", "clock", "validate", "manifest", "crd", "hash"], &[])),
-        ("dev", l3(&["store", "lease", "worker", "api", "http", "serve", "apiserver", "simcluster", "cli"])),
+        ("dev", l3(&[&served[..], &["serve", "apiserver", "simcluster", "cli"]].concat())),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! The programs as their users have them: `rolloutd` as processes, with kubectl, grpcurl and rolloutctl at them.
 //!
-//! Where kubectl or grpcurl is not on the PATH its tests are skipped, with a printed line; with ROLLOUTD_REQUIRE_TOOLS set that
+//! Where kubectl, grpcurl or Python is not on the PATH its tests are skipped, with a printed line; with ROLLOUTD_REQUIRE_TOOLS set that
 //! fails instead.
 
 #![allow(unreachable_pub, reason = "no other crate uses a test: `pub` says what its other files may use")]
@@ -19,6 +19,7 @@ mod flags;
 mod grpcurl;
 mod killed;
 mod kubectl;
+mod plugin;
 mod process;
 mod readme;
 mod serve;

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Builds what tests need beside a Rust toolchain, from Go modules, into a cache outside the checkout:
+# Builds what tests need beside a Rust toolchain, from Go modules and Python packages, into a cache outside the checkout:
 #
 #   build.sh kubernetes   etcd and kube-apiserver; prints the folder for KUBEBUILDER_ASSETS
 #   build.sh kubectl      kubectl; prints its folder
 #   build.sh grpcurl      grpcurl; prints its folder
 #   build.sh buf          buf, which looks after the contract; prints its folder
+#   build.sh python-grpc  a python3 that has grpcio and grpcio-tools; prints its folder
 #
 # What is there already is used as it is: KUBEBUILDER_ASSETS, a kubectl on PATH of 1.30 or newer, a grpcurl on PATH, a buf on
-# PATH that is not older than ours, and whatever an earlier run built. Go is the one on PATH if it is new enough, else the toolchain that the module proxy serves.
+# PATH that is not older than ours, a python3 on PATH that has grpcio and grpcio-tools, and whatever an earlier run built. Go is the one on PATH if it is new enough, else the toolchain that the module proxy serves.
 set -euo pipefail
 
-readonly kubernetes=v1.35.4 etcd=v3.6.7 grpcurl=v1.9.3 buf=v1.75.0 go_needed=1.26.8
+readonly kubernetes=v1.35.4 etcd=v3.6.7 grpcurl=v1.9.3 buf=v1.75.0 go_needed=1.26.8 python_grpc=1.85.1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${ROLLOUTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rolloutd}
 
@@ -117,8 +118,24 @@ buf)
     bin=$cache/buf-$buf
     build buf buf github.com/bufbuild/buf/cmd/buf -ldflags "-s -w"
     ;;
+python-grpc)
+    if python3 -c 'import grpc, grpc_tools' 2>/dev/null; then
+        say "using grpcio of python3 from PATH"
+        dirname "$(command -v python3)"
+        exit
+    fi
+    environment=$cache/python-grpc-$python_grpc
+    bin=$environment/bin
+    if [ ! -e "$environment/complete" ]; then
+        say "installing grpcio $python_grpc"
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "grpcio==$python_grpc" "grpcio-tools==$python_grpc" >&2
+        touch "$environment/complete"
+    fi
+    ;;
 *)
-    say "usage: build.sh kubernetes|kubectl|grpcurl|buf"
+    say "usage: build.sh kubernetes|kubectl|grpcurl|buf|python-grpc"
     exit 2
     ;;
 esac

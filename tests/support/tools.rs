@@ -27,6 +27,18 @@ pub(crate) fn has_python() -> bool {
     has("python3", &["--version"])
 }
 
+/// Whether Python is there with what a plugin in Python needs.
+pub(crate) fn has_python_grpc() -> bool {
+    let imports =
+        Command::new("python3").args(["-c", "import grpc, grpc_tools"]).stderr(Stdio::null()).status();
+    let found = has_python() && imports.is_ok_and(|status| status.success());
+    if !found {
+        assert!(std::env::var_os("ROLLOUTD_REQUIRE_TOOLS").is_none(), "python3 has no grpcio-tools");
+        println!("skipped: python3 has no grpcio-tools");
+    }
+    found
+}
+
 fn has(tool: &str, version: &[&str]) -> bool {
     let found = Command::new(tool).args(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {
