@@ -21,9 +21,10 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// Of a path that ends in a slash, everything below it is meant.
+    /// Of a path that ends in a slash, the objects below it are meant, but not their subresources.
     fn is_about(&self, path: &str) -> bool {
-        path == self.path || (self.path.ends_with('/') && path.starts_with(&self.path))
+        let below = path.strip_prefix(&self.path).filter(|_| self.path.ends_with('/'));
+        path == self.path || below.is_some_and(|name| !name.contains('/'))
     }
 }
 
