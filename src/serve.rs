@@ -6,12 +6,14 @@
 pub mod cluster;
 mod collector;
 pub mod flags;
+mod plugins;
 pub mod process;
 mod run;
 
+pub use plugins::PluginSource;
 pub use run::{Environment, Error, bind, require_loopback, run};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kube::Client;
@@ -112,6 +114,8 @@ pub struct Options {
     pub threads: Threads,
     /// What plans depend on.
     pub settings: Arc<Settings>,
+    /// Where step plugins come from.
+    pub plugins: PluginSource,
 }
 
 /// How many rollouts are written to at the same time.
@@ -152,6 +156,14 @@ impl ControlPlane {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         options.metrics.collect(collector::Rollouts(Arc::clone(&store)));
+        let plugins = Arc::new(OnceLock::new());
+        let learning = plugins::learn(
+            connect.client(Part::Watch),
+            options.plugins.clone(),
+            Arc::clone(&store),
+            Arc::clone(&plugins),
+        );
+        tasks.spawn(stop.clone().run_until_cancelled_owned(learning));
         watch_all(connect.client(Part::Watch), &store, options, &tasks, &stop);
 
         // Through the client of RPCs: most of it is told by them, and must not slow the workers.
@@ -166,6 +178,7 @@ impl ControlPlane {
             event_client: connect.client(Part::Events),
             clock: options.clock.clone(),
             metrics: options.metrics.clone(),
+            plugins,
             activities: activities.clone(),
             rollout_limit: options.threads.rollouts.max(1),
             set_limit: options.threads.rollouts.max(1),

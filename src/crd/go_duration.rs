@@ -60,6 +60,22 @@ pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
     Ok(SignedDuration::from_nanos(nanos))
 }
 
+/// Writes a duration of at least a second as Go does, such as `1m30s`; a shorter one as a part of one.
+#[must_use]
+pub fn format(duration: SignedDuration) -> String {
+    let (whole, nanos) = (duration.as_secs().unsigned_abs(), duration.subsec_nanos().unsigned_abs());
+    let fraction = format!("{nanos:09}");
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    let sign = if duration.is_negative() { "-" } else { "" };
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{sign}{seconds}{point}{fraction}s"),
+        (0, minutes) => format!("{sign}{minutes}m{seconds}{point}{fraction}s"),
+        (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}{point}{fraction}s"),
+    }
+}
+
 /// Reads one number with its unit from the front of `rest`: its nanoseconds, and what follows it.
 fn parse_part<'a>(rest: &'a str, text: &str) -> Result<(u64, &'a str), DurationError> {
     let too_long = || DurationError::TooLong(text.to_owned());
@@ -144,6 +160,13 @@ mod tests {
         ];
         for (text, nanos) in cases {
             assert_eq!(parse(text), Ok(SignedDuration::from_nanos(*nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for text in ["0s", "10s", "1m30s", "10m0s", "1h0m0s", "36h0m5.5s", "-1m0.25s"] {
+            assert_eq!(format(parse(text).unwrap()), text);
         }
     }
 

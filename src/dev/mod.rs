@@ -22,7 +22,7 @@ use crate::apiserver::{Database, OpenError};
 use crate::clock::Clock;
 use crate::lease;
 use crate::serve::process::Process;
-use crate::serve::{self, Election, Options, Reconcile, Threads};
+use crate::serve::{self, Election, Options, PluginSource, Reconcile, Threads};
 use crate::telemetry::{Metrics, logs};
 use cluster::Cluster;
 
@@ -215,6 +215,7 @@ fn options(clock: &Clock, environment: &Environment) -> Options {
         election: Election::Lease(lease::Config::new(OWN_NAMESPACE.to_owned(), "", &environment.hostname)),
         threads: Threads::default(),
         settings: Arc::default(),
+        plugins: PluginSource::ConfigMapIn(OWN_NAMESPACE.to_owned()),
     }
 }
 

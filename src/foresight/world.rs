@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::pods::Pods;
 use super::{Assumptions, Copied, Failing, Outcome, later};
-use crate::crd::{Rollout, Time, keys};
+use crate::crd::{Rollout, StepPluginPhase, Time, keys};
 use crate::plan::{
-    self, Attempt, COMPANY, Evictions, Observed, Plan, Pod, ReplicaSet, RolloutPart, Service, ServiceAction,
-    SetAction, SetStatus, Setback, Urgency, WorkloadAction, restart, revision,
+    self, Answer, Attempt, COMPANY, Evictions, Observed, Plan, Pod, ReplicaSet, Reply, RolloutPart, Service,
+    ServiceAction, SetAction, SetStatus, Setback, Urgency, WorkloadAction, restart, revision,
 };
 
 /// A world of values at one moment.
@@ -157,7 +157,25 @@ impl World {
         }
         done |= plan.workload.as_ref().is_some_and(|action| self.write_workload(action));
         done |= self.write_rollout(&plan.rollout);
+        done |= self.ask_plugin(plan);
         done | self.evict(&plan.evictions)
+    }
+
+    /// Step plugins are taken to do at once what they are asked for.
+    fn ask_plugin(&mut self, plan: &Plan) -> bool {
+        if plan.answer_is_stale {
+            self.seen.plugins.answer = None;
+        }
+        let Some(call) = &plan.call else { return plan.answer_is_stale };
+        let reply = Reply {
+            phase: StepPluginPhase::Successful,
+            message: String::new(),
+            requeue_after: None,
+            status: call.status.clone(),
+        };
+        let (asked, now) = (call.asked.clone(), self.now);
+        self.seen.plugins.answer = Some(Answer { asked, began: now, ended: now, result: Ok(reply) });
+        true
     }
 
     /// Whether nothing can be written into the rollout.

@@ -13,6 +13,7 @@ use super::duration::Ended;
 use super::event::Event;
 use super::injected::Labelling;
 use super::observed::Attempt;
+use super::plugin::Call;
 use crate::crd::WorkloadName;
 
 /// How long a status that only counts may wait for company (design.md, frugality): pods of a step come up one after the
@@ -45,6 +46,10 @@ pub struct Plan {
     pub blockers: Vec<Blocker>,
     /// Events that belong to no write, and so are repeated by every plan while they hold.
     pub notices: Vec<Event>,
+    /// What is to be asked of a step plugin.
+    pub call: Option<Call>,
+    /// Whether the plugin's answer that was seen is one to something that nobody wants to know any more.
+    pub answer_is_stale: bool,
     /// What the planner must find out before it can decide.
     pub question: Option<Question>,
     /// When time alone will change the plan.

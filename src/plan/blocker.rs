@@ -85,4 +85,8 @@ pub enum BlockerReason {
     Relabelling,
     /// Pods turned unready after a change of their environment, and got back what they had.
     EnvironmentTakenBack,
+    /// A step plugin does its work.
+    StepPlugin,
+    /// A step plugin cannot be asked.
+    PluginUnusable,
 }

@@ -13,7 +13,8 @@ use super::revision::{NewSet, Revisions};
 use super::stance::{Stance, step_count};
 use super::status::Counts;
 use crate::crd::{
-    ConditionStatus, ConditionType, Extra, RolloutCondition, RolloutStatus, StepAction, Strategy, Time, keys,
+    CanaryStrategy, ConditionStatus, ConditionType, Extra, RolloutCondition, RolloutStatus, StepAction,
+    Strategy, Time, keys,
 };
 
 /// What conditions are computed from.
@@ -102,6 +103,16 @@ fn timeout(facts: &Facts<'_>) -> String {
     format!("{} has timed out progressing.", facts.subject())
 }
 
+impl<'a> Facts<'a> {
+    /// The strategy, where it is a canary.
+    pub(super) fn canary(&self) -> Option<&'a CanaryStrategy> {
+        match self.strategy {
+            Strategy::Canary(canary) => Some(canary),
+            Strategy::BlueGreen(_) => None,
+        }
+    }
+}
+
 impl Facts<'_> {
     fn before(&self) -> &RolloutStatus {
         self.seen.rollout.status()
@@ -137,12 +148,8 @@ impl Facts<'_> {
 
     /// Waits that take as long as they take do not count against the deadline (contract 4.8).
     fn waits_without_end(&self) -> bool {
-        let is_pausing = match self.strategy {
-            Strategy::Canary(canary) => {
-                matches!(self.stance.action(canary), Some(StepAction::Pause(_)))
-            }
-            Strategy::BlueGreen(_) => false,
-        };
+        let step = self.canary().and_then(|canary| self.stance.action(canary));
+        let is_pausing = matches!(step, Some(StepAction::Pause(_) | StepAction::Plugin(_)));
         let stays = |set: &&ReplicaSet| set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE);
         self.is_paused() || is_pausing || self.revisions.others.iter().any(stays)
     }

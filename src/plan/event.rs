@@ -2,7 +2,7 @@
 //!
 //! Values only; [`crate::worker`] records them after the write that they belong to.
 
-use crate::crd::WorkloadName;
+use crate::crd::{StepPluginPhase, StepPluginStatus, WorkloadName};
 
 /// Something that happened to a rollout, for people and for notification triggers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +139,19 @@ pub fn paused(reason: &str) -> Event {
 #[must_use]
 pub fn resumed() -> Event {
     normal("RolloutResumed", "Rollout is resumed".to_owned())
+}
+
+/// A step plugin has come to another phase, or was asked for something else.
+#[must_use]
+pub fn step_plugin_transition(entry: &StepPluginStatus) -> Event {
+    let phase = entry.phase.as_ref().map_or("", StepPluginPhase::as_str);
+    let said = entry.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let number = entry.index.saturating_add(1);
+    let message = format!("Step plugin {} (step {number}): {} {phase}{said}", entry.name, entry.operation);
+    match entry.phase {
+        Some(StepPluginPhase::Failed | StepPluginPhase::Error) => warning("StepPluginTransition", message),
+        _ => normal("StepPluginTransition", message),
+    }
 }
 
 /// An update was aborted.

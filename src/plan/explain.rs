@@ -12,6 +12,7 @@ use super::conditions::Facts;
 use super::event;
 use super::injected::{self, Labelling};
 use super::observed::{Observed, Pod, ReplicaSet, Workload};
+use super::plugin;
 use super::refusal;
 use super::restart::Restart;
 use super::revision::NewSet;
@@ -171,6 +172,7 @@ pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'
     }
     blockers.extend(aborted(facts, status));
     blockers.extend(paused(facts, status));
+    blockers.extend(facts.canary().into_iter().flat_map(|canary| plugin::blockers(facts, canary)));
     // The cause first: that time is up meanwhile is what it leads to.
     blockers.extend(facts.revisions.all().filter_map(failing));
     let new = facts.revisions.new_set().filter(|_| !facts.stance.is_aborted());

@@ -226,7 +226,8 @@ fn roll_out(
     };
     let mut status = derived(&progress.stance);
     let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
-    if let Some(cause) = conditions::abort_cause(&facts) {
+    let failed = facts.canary().and_then(|canary| plugin::failure(&progress.stance, canary));
+    if let Some(cause) = failed.or_else(|| conditions::abort_cause(&facts)) {
         step::give_up(&mut progress, revisions, stance::step_count(seen), cause);
         status = derived(&progress.stance);
     }
@@ -244,6 +245,10 @@ fn roll_out(
     let (duration, ended) = duration::duration(&course);
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
+    let turn = facts.canary().map_or_else(plugin::Turn::default, |canary| {
+        plugin::turn(seen, revisions, &progress.stance, canary, now)
+    });
+    progress.events.extend(plugin::transitions(seen.rollout.status(), &progress.stance.plugins.statuses));
     let injections = injected::Injections::decide(seen, revisions, now);
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing, &injections);
     let surplus = sets::beyond_limit(seen, revisions);
@@ -262,7 +267,7 @@ fn roll_out(
         labelling: labelling.as_ref(),
     };
     let blockers = [explain::blockers(&facts, &status, moves), taken_back].concat();
-    let wakes = [progress.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
+    let wakes = [progress.wake_at, turn.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
     let rollout =
         rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
     // Sizes and evictions each count on the pods that the other leaves.
@@ -283,6 +288,8 @@ fn roll_out(
         ]
         .concat(),
         labelling,
+        call: turn.call.filter(|_| plugin::is_told(seen.rollout.status(), &status)),
+        answer_is_stale: seen.plugins.answer.is_some() && !stance.plugins.took_answer,
         wake_at: wakes.into_iter().flatten().min(),
         ..Plan::default()
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::blocker::Object;
 use super::injected::Metadata;
+use super::plugin::Plugins;
 use super::settings::Settings;
 use crate::crd::{LabelSelector, Rollout, WorkloadName, keys};
 use crate::hash::HashError;
@@ -45,6 +46,10 @@ pub struct Observed {
     /// Whether all live pods have what was put into the template of their set ([`super::Wanted`]), as far as that is known to a
     /// certainty: analysis may compare versions by it.
     pub labels_settled: bool,
+    /// The uids of pods whose labels and annotations may not be written, as far as that is known.
+    pub unlabelled: BTreeSet<String>,
+    /// Step plugins, and what one of them answered.
+    pub plugins: Plugins,
     /// What this process was told at its start.
     pub settings: Arc<Settings>,
     /// Fields of the status that the server pruned from a write of ours: they are neither compared nor sent.
@@ -71,6 +76,8 @@ impl Observed {
             absent_services: BTreeSet::new(),
             pods: Vec::new(),
             labels_settled: true,
+            unlabelled: BTreeSet::new(),
+            plugins: Plugins::default(),
             settings: Arc::default(),
             pruned: Arc::default(),
         }

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::observed::Observed;
+use super::plugin::Record;
 use super::revision::Revisions;
 use crate::crd::{CanaryStrategy, PauseCondition, PauseReason, StepAction};
 
@@ -29,6 +30,8 @@ pub struct Stance {
     pub pauses: Vec<PauseCondition>,
     /// Whether the controller paused; with no pause in the list, somebody has ended it.
     pub controller_pause: bool,
+    /// What was asked of step plugins.
+    pub(super) plugins: Record,
     /// Whether a blue-green update may grow beyond its preview (status.blueGreen.scaleUpPreviewCheckPoint).
     pub check_point: bool,
 }
@@ -65,9 +68,10 @@ impl Stance {
             true => Abort::Since(status.aborted_at.as_ref().map(crate::crd::Time::instant)),
             false => Abort::No,
         };
+        let step = current_step(seen);
         Self {
             fresh,
-            step: current_step(seen),
+            step,
             stable: status.stable_rs().to_owned(),
             abort,
             abort_cause: None,
@@ -78,6 +82,7 @@ impl Stance {
             },
             pauses: status.pause_conditions().to_vec(),
             controller_pause: status.controller_pause(),
+            plugins: Record::seen(seen, revisions, abort != Abort::No, step),
             check_point: status
                 .blue_green
                 .as_ref()
@@ -100,6 +105,7 @@ impl Stance {
             promotion: Promotion::Steps,
             pauses: Vec::new(),
             controller_pause: false,
+            plugins: Record::default(),
             check_point: false,
         }
     }

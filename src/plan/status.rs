@@ -77,7 +77,8 @@ pub fn derive(
     canary.current_step_analysis_run_status = None;
     canary.current_background_analysis_run_status = None;
     canary.current_experiment = None;
-    canary.step_plugin_statuses = None;
+    let asked = &stance.plugins.statuses;
+    canary.step_plugin_statuses = (!asked.is_empty()).then(|| asked.clone());
     let blue_green = blue_green(seen, stance);
     if blue_green.is_some() {
         status.canary = None;

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::canary;
 use super::event::{self, Event};
 use super::observed::Observed;
+use super::plugin;
 use super::revision::{self, Revisions};
 use super::sizing::Sizing;
 use super::stance::{Abort, Promotion, Stance, step_count};
@@ -115,7 +116,7 @@ pub(super) fn promote(progress: &mut Progress, revisions: &Revisions<'_>, steps:
     }
 }
 
-/// Aborts an update that did not get on in time (progressDeadlineAbort).
+/// Aborts an update that did not get on in time (progressDeadlineAbort), or whose step failed.
 pub(super) fn give_up(progress: &mut Progress, revisions: &Revisions<'_>, steps: i32, cause: String) {
     let stance = &mut progress.stance;
     stance.abort = Abort::Since(None);
@@ -151,6 +152,7 @@ fn pass_steps(progress: &mut Progress, scene: &Scene<'_>) {
         let passed = match action {
             StepAction::SetWeight(_) => sizing.reached,
             StepAction::Pause(pause) => pass_pause(progress, pause, &sizing, scene.now),
+            StepAction::Plugin(step) => plugin::passes(&mut progress.stance, scene.seen, step, scene.now),
             // A rollout with any other step is not acted on (`super::unsupported`).
             _ => false,
         };

@@ -50,7 +50,8 @@ fn canary_fields(canary: &CanaryStrategy) -> Vec<String> {
 }
 
 fn step_fields(step: &CanaryStep) -> impl Iterator<Item = &'static str> {
-    let acted_on =
-        |action: &StepAction<'_>| matches!(action, StepAction::SetWeight(_) | StepAction::Pause(_));
+    let acted_on = |action: &StepAction<'_>| {
+        matches!(action, StepAction::SetWeight(_) | StepAction::Pause(_) | StepAction::Plugin(_))
+    };
     step.actions().filter(move |action| !acted_on(action)).map(|action| action.name())
 }

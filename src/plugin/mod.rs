@@ -42,6 +42,29 @@ pub struct StepPlugins {
     runners: Arc<BTreeMap<String, Runner>>,
 }
 
+/// Whoever can be asked what step plugins are asked.
+pub trait AskPlugins: std::fmt::Debug + Send + Sync {
+    /// What a plan is to know of them.
+    fn known(&self) -> Arc<KnownPlugins>;
+
+    /// Asks one, of which `rollout` is told as it is stored. It may be asked twice.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer that can be taken, for people; does not name the plugin.
+    fn call<'a>(&'a self, call: &'a Call, rollout: &'a Value) -> BoxFuture<'a, Result<Reply, String>>;
+}
+
+impl AskPlugins for StepPlugins {
+    fn known(&self) -> Arc<KnownPlugins> {
+        Self::known(self)
+    }
+
+    fn call<'a>(&'a self, call: &'a Call, rollout: &'a Value) -> BoxFuture<'a, Result<Reply, String>> {
+        Self::call(self, call, rollout).boxed()
+    }
+}
+
 impl StepPlugins {
     /// The plugins that are configured. None is started before it is called.
     #[must_use]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::{self, Cluster, Throttles};
 use super::flags::{Controllers, Flags};
 use super::process::Process;
-use super::{Election, Options, Reconcile, Threads};
+use super::{Election, Options, PluginSource, Reconcile, Threads};
 use crate::clock::Clock;
 use crate::lease;
 use crate::plan::Settings;
@@ -92,6 +92,7 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
         [] => Reconcile::All,
         [Controllers::Analysis, ..] => Reconcile::AnalysisOnly,
     };
+    let config_namespace = cluster::own_namespace(environment.pod_namespace.clone());
     let election = election(&flags, environment);
     let Flags { instance_id, status_labels, .. } = flags;
     let threads = Threads {
@@ -109,6 +110,7 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
         election,
         threads,
         settings,
+        plugins: PluginSource::ConfigMapIn(config_namespace),
     };
     tracing::info!(cluster = %config.cluster_url, namespace = ?options.namespace, instance_id = %options.instance_id, "serving");
     let process = Process::start(&cluster, &options, config.cluster_url.to_string());

@@ -35,6 +35,8 @@ pub enum Changed {
         /// Its namespace.
         namespace: String,
     },
+    /// It became known which step plugins there are.
+    Plugins,
     /// A Service.
     Service(Key),
     /// A ReplicaSet of the rollout with this uid left the watch, which was not our deletion: it is gone, or has lost its hash label.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::object::Key;
 use crate::crd::{ObjectRef, Rollout, WorkloadName};
-use crate::plan::{Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
+use crate::plan::{Answer, Asked, Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
 
 /// The first pause after a refused write.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
@@ -36,6 +36,19 @@ struct Entry {
     defaulted: Option<DefaultedTemplate>,
     absent_services: BTreeSet<String>,
     absent_workload: Option<WorkloadName>,
+    /// What a step plugin answered last.
+    answer: Option<Answer>,
+    /// Pods whose labels may not be written, by the name of their ReplicaSet.
+    unlabelled: BTreeMap<String, Unlabelled>,
+}
+
+/// Pods of a ReplicaSet whose labels may not be written.
+#[derive(Debug, Default)]
+struct Unlabelled {
+    /// Their uids.
+    pods: BTreeSet<String>,
+    /// Whether the last try was refused for every pod: others need not be tried before their time.
+    all: bool,
 }
 
 /// What is remembered of a rollout.
@@ -49,6 +62,10 @@ pub(super) struct Remembered {
     pub absent_services: BTreeSet<String>,
     /// Whether a fresh look did not find the workload that it refers to.
     pub workload_is_absent: bool,
+    /// What a step plugin answered last.
+    pub answer: Option<Answer>,
+    /// The uids of pods whose labels may not be written.
+    pub unlabelled: BTreeSet<String>,
 }
 
 impl Memory {
@@ -65,6 +82,8 @@ impl Memory {
             workload_is_absent: entry.absent_workload.as_ref().is_some_and(|absent| {
                 rollout.spec.workload_ref.as_ref().and_then(ObjectRef::workload).as_ref() == Some(absent)
             }),
+            answer: entry.answer.clone(),
+            unlabelled: entry.unlabelled.values().flat_map(|refused| &refused.pods).cloned().collect(),
         }
     }
 
@@ -159,12 +178,59 @@ impl Memory {
         let Some(entry) = inner.get_mut(key) else { return false };
         let before = entry.setbacks.len();
         entry.setbacks.retain(|attempt, _| wanted(attempt));
+        entry.unlabelled.retain(|set, _| entry.setbacks.contains_key(&Attempt::Label(set.clone())));
         entry.setbacks.len() < before
     }
 
     /// The server said how a template looks with its defaults, or refused to.
     pub fn defaulted(&self, key: &Key, given: Arc<Value>, stored: Option<Arc<Value>>) {
         self.lock().entry(key.clone()).or_default().defaulted = Some(DefaultedTemplate { given, stored });
+    }
+
+    /// Labels of some pods of a ReplicaSet were written, and those of others refused (uids). Says whether there are any left that were.
+    pub fn labelled(&self, key: &Key, set: &str, written: &[&str], refused: &[&str]) -> bool {
+        let mut inner = self.lock();
+        let unlabelled = &mut inner.entry(key.clone()).or_default().unlabelled;
+        let known = unlabelled.entry(set.to_owned()).or_default();
+        known.pods.extend(refused.iter().map(|&uid| uid.to_owned()));
+        known.pods.retain(|uid| !written.contains(&uid.as_str()));
+        known.all = written.is_empty();
+        let is_any_left = !known.pods.is_empty();
+        if !is_any_left {
+            unlabelled.remove(set);
+        }
+        is_any_left
+    }
+
+    /// Whether the labels of a pod may be written now: its set is not put off, or only for other pods of it.
+    #[must_use]
+    pub fn may_label(&self, key: &Key, set: &str, uid: &str, now: Timestamp) -> bool {
+        if self.next_try(key, &Attempt::Label(set.to_owned()), now).is_none() {
+            return true;
+        }
+        let inner = self.lock();
+        let known = inner.get(key).and_then(|entry| entry.unlabelled.get(set));
+        known.is_some_and(|known| !known.all && !known.pods.contains(uid))
+    }
+
+    /// A step plugin answered, or did not.
+    pub fn answered(&self, key: &Key, answer: Answer) {
+        self.lock().entry(key.clone()).or_default().answer = Some(answer);
+    }
+
+    /// Whether a plugin was asked this and its answer is still to be written down.
+    #[must_use]
+    pub fn has_answer(&self, key: &Key, asked: &Asked) -> bool {
+        let inner = self.lock();
+        let answer = inner.get(key).and_then(|entry| entry.answer.as_ref());
+        answer.is_some_and(|answer| answer.asked == *asked)
+    }
+
+    /// Forgets an answer that nobody wants to know any more, unless another has come meanwhile.
+    pub fn forget_answer(&self, key: &Key, answer: &Answer) {
+        if let Some(entry) = self.lock().get_mut(key) {
+            entry.answer.take_if(|known| known == answer);
+        }
     }
 
     /// Forgets a rollout.
@@ -212,6 +278,26 @@ mod tests {
         assert_eq!(remembered.setbacks[0].since, Timestamp::UNIX_EPOCH);
         memory.succeeded(&key, &attempt);
         assert_eq!(memory.next_try(&key, &attempt, now), None);
+    }
+
+    #[test]
+    fn pods_that_are_refused_labels_hold_up_no_other_of_their_set() {
+        let (memory, key, now) = (Memory::default(), Key::new("shop", "web"), Timestamp::UNIX_EPOCH);
+        let attempt = Attempt::Label("web-1".to_owned());
+        let may = |uid: &str| memory.may_label(&key, "web-1", uid, now);
+        assert!(may("a"));
+        memory.refused(&key, attempt.clone(), "Forbidden", "frozen", now);
+        assert!(memory.labelled(&key, "web-1", &[], &["a", "b"]));
+        assert!(!may("a") && !may("c"), "as far as is known it is so of all");
+        assert!(memory.labelled(&key, "web-1", &["c"], &["a"]));
+        assert!(!may("a") && !may("b") && may("d"));
+        let remembered = memory.about(&key, &Rollout::default());
+        assert_eq!(remembered.unlabelled, ["a", "b"].map(str::to_owned).into());
+        assert!(!memory.labelled(&key, "web-1", &["a", "b"], &[]));
+        memory.refused(&key, attempt, "Forbidden", "frozen", now);
+        memory.labelled(&key, "web-1", &["c"], &["a"]);
+        assert!(memory.keep_setbacks(&key, |_| false));
+        assert!(memory.about(&key, &Rollout::default()).unlabelled.is_empty());
     }
 
     #[test]

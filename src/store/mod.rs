@@ -23,7 +23,7 @@ mod write;
 mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::core::{Selector, SelectorExt};
@@ -45,7 +45,7 @@ pub use writers::{FIELD_MANAGER, FieldManager, Writers};
 
 use crate::crd::{ObjectRef, Rollout, Strategy};
 use crate::plan::template::{self, Resolved};
-use crate::plan::{self, Observed, Settings, Wanted, environment, restart};
+use crate::plan::{self, KnownPlugins, Observed, Plugins, Settings, Wanted, environment, restart};
 use expect::Shown;
 use memory::Remembered;
 use workload::Workloads;
@@ -74,6 +74,8 @@ pub struct Store {
     pub labels: Own,
     /// What this process was told at its start.
     pub settings: Arc<Settings>,
+    /// The step plugins there are, once that is known.
+    plugins: RwLock<Option<Arc<KnownPlugins>>>,
     /// What was learned from answers to writes and questions.
     pub memory: Memory,
     /// Whether the API server answers.
@@ -104,6 +106,7 @@ impl Store {
             own: Own::default(),
             labels: Own::default(),
             settings,
+            plugins: RwLock::default(),
             memory: Memory::default(),
             reach: Reach::default(),
             changes,
@@ -116,6 +119,22 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
+    }
+
+    /// These are the step plugins. Says whether that is news; then all rollouts are planned again.
+    pub fn plugins_are(&self, known: Arc<KnownPlugins>) -> bool {
+        let mut plugins = self.plugins.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = plugins.as_ref() != Some(&known);
+        *plugins = Some(known);
+        drop(plugins);
+        if is_news {
+            self.announce(Changed::Plugins);
+        }
+        is_news
+    }
+
+    fn known_plugins(&self) -> Option<Arc<KnownPlugins>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until every cache has listed once.
@@ -177,8 +196,9 @@ impl Store {
             || sets.iter().any(|set| environment::is_watched(set));
         let pods = if looks_at_pods { self.lasting_pods(&sets) } else { Vec::new() };
         let services = self.services_of(key, &rollout);
-        let Remembered { setbacks, defaulted, absent_services, workload_is_absent } =
+        let Remembered { setbacks, defaulted, absent_services, workload_is_absent, answer, unlabelled } =
             self.memory.about(key, &rollout);
+        let plugins = Plugins { known: self.known_plugins(), answer };
         let pruned = self.memory.pruned();
         Some(Observed {
             rollout,
@@ -193,6 +213,8 @@ impl Store {
             absent_services,
             pods,
             labels_settled,
+            unlabelled,
+            plugins,
             settings: Arc::clone(&self.settings),
             pruned,
         })
@@ -329,10 +351,9 @@ impl Store {
     /// Expects a write to labels of a pod to be shown.
     fn expect_label(&self, pod: &ObjectId, rollout: &Key, expectation: &Expectation) {
         self.labels.expect(pod.clone(), rollout, expectation.clone());
+        // Of a pod that is gone by now the cache tells nothing more.
         let version = self.pods.version(pod.key());
-        if let Some(version) = version {
-            self.labels.shown(pod, Some(Shown::of(&version, false)));
-        }
+        self.labels.shown(pod, version.as_deref().map(|version| Shown::of(version, false)));
     }
 
     fn announce(&self, changed: Changed) {

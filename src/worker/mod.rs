@@ -2,7 +2,7 @@
 //!
 //! The [`planner`] observes, plans (what it must ask for that is in [`question`]) and hands each worker the newest part; [`rollout`] writes
 //! the rollout and its status, [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`label`] writes
-//! their labels and annotations, [`workload`] scales the Deployment that a rollout takes over from, [`recorder`] records events,
+//! their labels and annotations, [`step_plugin`] asks step plugins, [`workload`] scales the Deployment that a rollout takes over from, [`recorder`] records events,
 //! [`activity`] what others did. All of them run only while this process leads. Depends on
 //! L0 to L3; knows neither the API nor who else runs.
 
@@ -16,10 +16,11 @@ mod recorder;
 mod replica_set;
 mod restart;
 mod rollout;
+mod step_plugin;
 mod traffic;
 mod workload;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use recorder::Recorder;
 
 use crate::clock::Clock;
+use crate::plugin::AskPlugins;
 use crate::store::activity::Activities;
 use crate::store::{Store, Writer};
 use crate::telemetry::Metrics;
@@ -45,6 +47,8 @@ pub struct Workers {
     pub clock: Clock,
     /// Counters.
     pub metrics: Metrics,
+    /// Step plugins, once they are known.
+    pub plugins: Arc<OnceLock<Arc<dyn AskPlugins>>>,
     /// What others did.
     pub activities: Activities,
     /// How many rollouts are written to at the same time (`--rollout-threads`).
@@ -87,10 +91,11 @@ impl Workers {
         );
         let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
         let labels = label::run(planner.shared(), writer.clone(), self.label_limit, stop.clone());
+        let calls = step_plugin::run(planner.shared(), self.plugins, self.rollout_limit, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
         let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());
         // Events of the last writes are still recorded, as far as the recorder gets within its own bound.
-        tokio::join!(biased; planning, rollouts, sets, services, workloads, restarts, labels, others, recording.run(stop));
+        tokio::join!(biased; planning, rollouts, sets, services, workloads, restarts, labels, calls, others, recording.run(stop));
     }
 }

@@ -20,11 +20,12 @@ use super::queue::Latest;
 use super::recorder::{About, Recorder};
 use super::replica_set::SetsJob;
 use super::rollout::RolloutJob;
+use super::step_plugin::CallJob;
 use super::traffic::ServicesJob;
 use super::workload::WorkloadJob;
 use crate::clock::Clock;
 use crate::plan::{
-    self, Attempt, Basis, COMPANY, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
+    self, Attempt, Basis, COMPANY, Call, Event, Evictions, LEAST_PAUSE, Object, Observed, Plan, PodAction,
     Question, Urgency, WorkloadAction, environment, event, restart,
 };
 use crate::store::activity::Activities;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) workloads: Latest<WorkloadJob>,
     pub(super) evictions: Latest<Evictions>,
     pub(super) labels: Latest<Vec<PodAction>>,
+    pub(super) calls: Latest<CallJob>,
 }
 
 impl Shared {
@@ -134,6 +136,7 @@ impl Planner {
             workloads: Latest::default(),
             evictions: Latest::default(),
             labels: Latest::default(),
+            calls: Latest::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -235,6 +238,7 @@ impl Planner {
                     self.shared.wake(&key);
                 }
             }
+            Changed::Plugins => self.wake_all(),
             Changed::Orphan { namespace } => {
                 for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
                     self.shared.wake(&Key::of(&*rollout));
@@ -308,6 +312,7 @@ impl Planner {
             true => self.shared.labels.take_back(key),
             false => self.shared.labels.put(key, plan.pods, Instant::now()),
         }
+        self.hand_out_call(key, seen, plan.call, plan.answer_is_stale);
         self.hand_out_services(key, &about, plan.services, &plan.basis);
         self.hand_out_workload(key, &about, plan.workload, &plan.basis);
         match plan.rollout.object.is_none() && plan.rollout.status.is_none() {
@@ -340,6 +345,21 @@ impl Planner {
             match shared.sets.is_running(key) {
                 true => self.plan_after(key, |shared| &shared.sets),
                 false => shared.evictions.put(key, evictions, Instant::now()),
+            }
+        }
+    }
+
+    /// What is to be asked of a step plugin; an answer that nobody wants any more is forgotten.
+    fn hand_out_call(&self, key: &Key, seen: &Observed, call: Option<Call>, answer_is_stale: bool) {
+        if let Some(answer) = seen.plugins.answer.as_ref().filter(|_| answer_is_stale) {
+            self.shared.store.memory.forget_answer(key, answer);
+            self.shared.wake(key);
+        }
+        match call {
+            None => self.shared.calls.take_back(key),
+            Some(call) => {
+                let job = CallJob { call, rollout: Arc::clone(&seen.rollout) };
+                self.shared.calls.put(key, job, Instant::now());
             }
         }
     }
@@ -407,6 +427,7 @@ impl Planner {
         self.shared.workloads.take_back(key);
         self.shared.evictions.take_back(key);
         self.shared.labels.take_back(key);
+        self.shared.calls.take_back(key);
         self.labelling.forget(&self.shared, key);
         if let Some(record) = self.shared.store.rollouts.get(key) {
             let Err(error) = &record.decoded else { return };

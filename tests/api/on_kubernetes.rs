@@ -10,7 +10,7 @@ use rolloutd::clock::Clock;
 use rolloutd::crd;
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
-use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile, Threads};
+use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, PluginSource, Reconcile, Threads};
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -62,6 +62,7 @@ async fn cluster() -> Option<Cluster> {
         election: Election::Undisputed,
         threads: Threads::default(),
         settings: Arc::default(),
+        plugins: PluginSource::ConfigMapIn("default".to_owned()),
     };
     let connect = One(kubernetes.client("api").await.expect("a client"));
     let control_plane = ControlPlane::start(&connect, &options);

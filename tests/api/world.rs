@@ -15,7 +15,7 @@ use rolloutd::crd::{self, keys};
 use rolloutd::pb::v1;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::pb::v1::server_service_client::ServerServiceClient;
-use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, Reconcile, Threads};
+use rolloutd::serve::{Connect, ControlPlane, Election, Options, Part, PluginSource, Reconcile, Threads};
 use rolloutd::store::Key;
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -130,6 +130,7 @@ fn options(clock: &Clock, metrics: &Metrics, wanted: &Wanted) -> Options {
         election: Election::Undisputed,
         threads: Threads::default(),
         settings: Arc::default(),
+        plugins: PluginSource::ConfigMapIn("default".to_owned()),
     }
 }
 

@@ -9,7 +9,8 @@ use rolloutd::plan::{Asked, Call, Reply};
 use rolloutd::plugin::{Configuration, StepPlugins};
 use serde_json::{Value, json};
 
-use crate::tools::has_python_grpc;
+use crate::process::{Dev, until};
+use crate::tools::{has_kubectl, has_python_grpc};
 
 /// Answers requests with these codes, one after the other; the address.
 fn answering(codes: &'static [u16]) -> String {
@@ -32,14 +33,19 @@ fn python() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn plugins() -> StepPlugins {
+/// The configuration of the example.
+fn entries() -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/step-plugin/plugin.py");
     let entry = json!({
         "name": "example/smoke-test",
         "location": format!("file://{}", python()),
         "args": ["-B", script],
     });
-    StepPlugins::new(Configuration::read(Some(&json!([entry]).to_string())))
+    json!([entry]).to_string()
+}
+
+fn plugins() -> StepPlugins {
+    StepPlugins::new(Configuration::read(Some(&entries())))
 }
 
 async fn ask(plugins: &StepPlugins, operation: StepPluginOperation, config: Value, before: &Reply) -> Reply {
@@ -109,4 +115,55 @@ fn the_example_says_that_it_is_a_plugin_to_people_who_start_it() {
         (output.status.code(), said.as_str()),
         (Some(1), "this is a plugin of rolloutd, which starts it: see docs/plugins.md\n")
     );
+}
+
+/// From the ConfigMap to the end of the step; the configuration is read when a process starts.
+#[test]
+fn a_rollout_goes_on_once_the_example_has_done_its_step() {
+    if !has_python_grpc() || !has_kubectl() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let flags = ["--speed", "10", "--data-dir", data.to_str().unwrap()];
+    let write = |name: &str, object: &Value| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, object.to_string()).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let configuration = json!({ "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "argo-rollouts-config" }, "data": { "stepPlugins": entries() } });
+    let url = answering(&[200, 200]);
+    let plugin =
+        json!({ "name": "example/smoke-test", "config": { "url": url, "successes": 2, "interval": 10 } });
+    let rollout = json!({ "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": { "name": "web" }, "spec": {
+        "replicas": 2, "selector": { "matchLabels": { "app": "web" } },
+        "strategy": { "canary": { "steps": [{ "setWeight": 50 }, { "plugin": plugin }, { "pause": {} }] } },
+        "template": { "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "web", "image": "web:1" }] } },
+    } });
+    {
+        let first = Dev::with(&flags);
+        first.kubectl(&["apply", "-n", "argo-rollouts", "-f", &write("configmap.json", &configuration)]);
+        first.kubectl(&["apply", "-n", "default", "-f", &write("rollout.json", &rollout)]);
+        first.rolloutctl(&["wait", "web"]);
+        first.rolloutctl(&["set", "image", "web", "web=web:2"]);
+        let waits = || {
+            let told = first.rolloutctl(&["explain", "web"]);
+            told.contains("example/smoke-test").then_some(told)
+        };
+        let told = until("that it waits for the plugin", waits);
+        assert!(told.contains("does not name it") && told.contains("argo-rollouts-config"), "{told}");
+    }
+    let second = Dev::with(&flags);
+    let status = || {
+        let json = second.kubectl(&["get", "rollout", "web", "-n", "default", "-o", "json"]);
+        let object: Value = serde_json::from_str(&json).unwrap();
+        (object["status"]["currentStepIndex"] == json!(2)).then(|| object["status"].clone())
+    };
+    let status = until("the end of the step", status);
+    let entry = &status["canary"]["stepPluginStatuses"][0];
+    assert_eq!((&entry["phase"], &entry["executions"]), (&json!("Successful"), &json!(2)));
+    assert_eq!(entry["message"], json!(format!("{url} answers 200; 2 of 2 in a row, 0 failed")));
+    let told = second.rolloutctl(&["get", "web", "-o", "json"]);
+    assert!(told.contains("\"stepPlugins\""), "{told}");
 }

@@ -16,7 +16,7 @@ use rolloutd::lease::Leadership;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::serve::cluster::{Cluster, Throttles};
 use rolloutd::serve::process::Process;
-use rolloutd::serve::{Connect, Election, Options, Part, Reconcile, Threads};
+use rolloutd::serve::{Connect, Election, Options, Part, PluginSource, Reconcile, Threads};
 use rolloutd::simcluster::{self, Behaviour, ImageMatch, Namespaces, Outcome, Rule, SimCluster};
 use rolloutd::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -340,6 +340,7 @@ impl World {
             election: Election::Undisputed,
             threads: Threads::default(),
             settings: Arc::default(),
+            plugins: PluginSource::ConfigMapIn(self.namespace.clone()),
         }
     }
 

@@ -3,9 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Wire, show};
-use crate::crd::{self, CompletionStatus, RolloutPhase, Strategy, keys};
+use crate::crd::{
+    self, CompletionStatus, RolloutPhase, StepPluginOperation, StepPluginPhase, Strategy, keys,
+};
 use crate::pb::v1;
 use v1::rollout_status::State;
+use v1::step_plugin_status::{Operation, Phase};
 use v1::update_duration::Completion;
 
 /// The status as it is shown.
@@ -48,6 +51,12 @@ pub(super) fn status(rollout: &crd::Rollout) -> v1::RolloutStatus {
             .map(run),
         current_experiment: canary.and_then(|canary| canary.current_experiment.clone()).unwrap_or_default(),
         duration: status.duration.as_ref().map(duration),
+        step_plugins: canary
+            .and_then(|canary| canary.step_plugin_statuses.as_ref())
+            .into_iter()
+            .flatten()
+            .map(step_plugin)
+            .collect(),
     }
 }
 
@@ -71,6 +80,39 @@ fn completion(stored: &CompletionStatus) -> Completion {
         CompletionStatus::RolledBack => Completion::RolledBack,
         CompletionStatus::FastRolledBack => Completion::FastRolledBack,
         CompletionStatus::Other(_) => Completion::Unspecified,
+    }
+}
+
+fn step_plugin(stored: &crd::StepPluginStatus) -> v1::StepPluginStatus {
+    let backoff = stored.backoff.as_deref().and_then(|text| crd::go_duration::parse(text).ok());
+    v1::StepPluginStatus {
+        step_index: stored.index,
+        plugin: stored.name.clone(),
+        operation: match stored.operation {
+            StepPluginOperation::Run => Operation::Run,
+            StepPluginOperation::Terminate => Operation::Terminate,
+            StepPluginOperation::Abort => Operation::Abort,
+            StepPluginOperation::Other(_) => Operation::Unspecified,
+        }
+        .into(),
+        phase: match stored.phase {
+            Some(StepPluginPhase::Running) => Phase::Running,
+            Some(StepPluginPhase::Successful) => Phase::Successful,
+            Some(StepPluginPhase::Failed) => Phase::Failed,
+            Some(StepPluginPhase::Error) => Phase::Error,
+            Some(StepPluginPhase::Other(_)) | None => Phase::Unspecified,
+        }
+        .into(),
+        message: stored.message.clone().unwrap_or_default(),
+        start_time: show(stored.started_at.as_ref()),
+        update_time: show(stored.updated_at.as_ref()),
+        finish_time: show(stored.finished_at.as_ref()),
+        backoff: backoff.map(|backoff| prost_types::Duration {
+            seconds: backoff.as_secs(),
+            nanos: backoff.subsec_nanos(),
+        }),
+        executions: stored.executions.unwrap_or(0),
+        disabled: stored.disabled.unwrap_or(false),
     }
 }
 

@@ -197,6 +197,7 @@ impl Waiting {
                 *namespace == self.key.namespace
             }
             Changed::Service(service) => service.namespace == self.key.namespace,
+            Changed::Plugins => true,
             Changed::BelowSet { .. } | Changed::SetLeft { .. } => false,
         }
     }

@@ -286,6 +286,8 @@ pub(super) fn show(key: &Key, blocker: &plan::Blocker) -> v1::Blocker {
         BlockerReason::PermissionMissing => Reason::PermissionMissing,
         BlockerReason::Relabelling => Reason::Relabelling,
         BlockerReason::EnvironmentTakenBack => Reason::EnvironmentTakenBack,
+        BlockerReason::StepPlugin => Reason::StepPlugin,
+        BlockerReason::PluginUnusable => Reason::PluginUnusable,
     };
     v1::Blocker {
         reason: reason.into(),

@@ -142,6 +142,7 @@ fn concerns(context: &Context, key: &Key, uid: Option<&str>, change: &Changed) -
         }
         // The rollout may be about to adopt it.
         Changed::SetLeft { .. } => false,
+        Changed::Plugins => true,
         Changed::Orphan { namespace } => *namespace == key.namespace,
         Changed::Service(service) => context.store.rollouts_of_service(service).contains(key),
         Changed::Workload { namespace, name } => {

@@ -14,6 +14,7 @@ mod inherited;
 mod injected;
 mod kept_versions;
 mod live_pods;
+mod plugin;
 mod properties;
 mod rollback_window;
 mod scenarios;

@@ -1,6 +1,6 @@
 //! A cluster made of values: just enough of the ReplicaSet controller for plans to have something to wait for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,8 +10,8 @@ use super::live_pods::LivePods;
 use crate::crd::{Rollout, RolloutStatus, Strategy, keys};
 use crate::plan::template::{self, Resolved};
 use crate::plan::{
-    self, Attempt, Ended, Observed, Plan, Pod, ReplicaSet, Service, ServiceAction, SetAction, Setback,
-    Settings, Workload, WorkloadAction, canary,
+    self, Answer, Attempt, Call, Ended, Observed, Plan, Plugins, Pod, ReplicaSet, Reply, Service,
+    ServiceAction, SetAction, Setback, Settings, Workload, WorkloadAction, canary,
 };
 
 /// How pods of an image turn out.
@@ -49,6 +49,12 @@ pub(super) struct World {
     pub(super) pods: Vec<Pod>,
     /// Pods one by one, as far as their labels matter.
     pub(super) live: LivePods,
+    /// Step plugins, with the answer that the status does not have yet.
+    pub(super) plugins: Plugins,
+    /// What they will answer, in turn; then they are silent.
+    pub(super) replies: VecDeque<Result<Reply, String>>,
+    /// What was asked of them: operation, index of the step, state.
+    pub(super) calls: Vec<String>,
     pub(super) settings: Arc<Settings>,
     pub(super) now: Timestamp,
     /// Outcomes of images other than ready.
@@ -105,6 +111,9 @@ impl World {
             workload_is_absent: false,
             pods: Vec::new(),
             live: LivePods::default(),
+            plugins: Plugins::default(),
+            replies: VecDeque::new(),
+            calls: Vec::new(),
             settings: Arc::default(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             outcomes: BTreeMap::new(),
@@ -131,6 +140,7 @@ impl World {
             absent_services: SERVICES.map(str::to_owned).into(),
             pods: if labels_settled { self.pods.clone() } else { self.live.all() },
             labels_settled,
+            plugins: self.plugins.clone(),
             settings: Arc::clone(&self.settings),
             ..Observed::alone(rollout)
         }
@@ -239,6 +249,7 @@ impl World {
             self.apply_to_workload(action);
             wrote = true;
         }
+        wrote |= self.ask_plugin(plan);
         if let Some(write) = &plan.rollout.object {
             json_patch::merge(&mut self.object, &write.patch);
             self.touch();
@@ -259,6 +270,19 @@ impl World {
             wrote = true;
         }
         wrote
+    }
+
+    /// Asks the plugin that the plan wants asked; it answers if it has something to say.
+    fn ask_plugin(&mut self, plan: &Plan) -> bool {
+        if plan.answer_is_stale {
+            self.plugins.answer = None;
+        }
+        let Some(Call { asked, config: _, status }) = &plan.call else { return plan.answer_is_stale };
+        let Some(result) = self.replies.pop_front() else { return plan.answer_is_stale };
+        let state = status.as_ref().map(|status| format!(" {status}")).unwrap_or_default();
+        self.calls.push(format!("{} {}{state}", asked.operation, asked.index));
+        self.plugins.answer = Some(Answer { asked: asked.clone(), began: self.now, ended: self.now, result });
+        true
     }
 
     fn apply_to_service(&mut self, action: &ServiceAction) {

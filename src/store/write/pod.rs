@@ -176,6 +176,7 @@ mod tests {
             }
         };
         let client = Client::new(tower::service_fn(serve), "default");
+        store.take_in::<PodRecord>(serde_json::from_value(pod("7", &json!({}))).unwrap());
         (Writer::new(client, Arc::clone(&store)), asked, store)
     }
 
