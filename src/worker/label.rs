@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -37,6 +38,12 @@ const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(5);
 /// The reason of a write that was taken and did not stay.
 const NOT_KEPT: &str = "NotKept";
 
+/// The reason of a write that there is no right to.
+const FORBIDDEN: &str = "Forbidden";
+
+/// What became of a write.
+type Outcome<'a> = (&'a PodAction, Result<(), Refusal>);
+
 /// Runs until it is told to stop.
 pub(super) async fn run(shared: Arc<Shared>, writer: Writer, limit: usize, stop: CancellationToken) {
     let carry_out = |key: Key, actions: Vec<PodAction>| {
@@ -61,32 +68,34 @@ impl Worker {
         self.look_afresh().await;
         let due: Vec<&PodAction> = actions.iter().filter(|action| self.is_due(action)).take(FEW).collect();
         let most = PACE * u32::try_from(due.len()).unwrap_or(u32::MAX);
-        let writes: Vec<_> = due.into_iter().map(|action| self.write(action)).collect();
+        let forbidden = AtomicBool::new(false);
+        let writes: Vec<_> = due.into_iter().map(|action| self.write(action, &forbidden)).collect();
         let outcomes: Vec<_> = stream::iter(writes).buffer_unordered(IN_FLIGHT).collect().await;
-
-        let mut by_set: BTreeMap<&str, Vec<Result<(), Refusal>>> = BTreeMap::new();
-        for (set, outcome) in outcomes {
-            by_set.entry(set).or_default().extend(outcome);
+        let mut by_set: BTreeMap<&str, Vec<Outcome<'_>>> = BTreeMap::new();
+        for outcome in outcomes.into_iter().flatten() {
+            by_set.entry(&outcome.0.set).or_default().push(outcome);
         }
-        for (set, outcomes) in by_set {
-            let attempt = Attempt::Label(set.to_owned());
-            // One pod that is refused holds up the others for no longer than it must.
-            if outcomes.iter().any(Result::is_ok) {
-                self.shared.store.memory.succeeded(&self.key, &attempt);
-            }
-            if let Some(Err(refusal)) = outcomes.into_iter().find(Result::is_err) {
-                self.shared.refused(&self.key, attempt, &refusal.reason, &refusal.message);
-            }
-        }
+        by_set.iter().for_each(|(set, outcomes)| self.learn(set, outcomes));
         let rest = most.saturating_sub(began.elapsed());
         self.stop.clone().run_until_cancelled_owned(clock::real_sleep(rest)).await;
+    }
+
+    /// Remembers what became of writes to pods of a set. One that is refused holds up the others for no longer than it must.
+    fn learn(&self, set: &str, outcomes: &[Outcome<'_>]) {
+        let (memory, attempt) = (&self.shared.store.memory, Attempt::Label(set.to_owned()));
+        let (written, refused): (Vec<_>, Vec<_>) = outcomes.iter().partition(|(_, outcome)| outcome.is_ok());
+        if !memory.labelled(&self.key, set, &uids(&written), &uids(&refused)) {
+            memory.succeeded(&self.key, &attempt);
+        }
+        if let Some((_, Err(refusal))) = refused.first() {
+            self.shared.refused(&self.key, attempt, &refusal.reason, &refusal.message);
+        }
     }
 
     /// Whether a pod is to be written now: its set is not put off, and the cache shows our last write to the pod.
     fn is_due(&self, action: &PodAction) -> bool {
         let store = &self.shared.store;
-        let attempt = Attempt::Label(action.set.clone());
-        store.memory.next_try(&self.key, &attempt, self.shared.clock.now()).is_none()
+        store.memory.may_label(&self.key, &action.set, &action.version.uid, self.shared.clock.now())
             && store.labels.allows(&self.pod(action), &action.version.resource_version)
     }
 
@@ -94,22 +103,25 @@ impl Worker {
         ObjectId::Pod(Key::new(&*self.key.namespace, &*action.pod))
     }
 
-    /// Writes one pod; says of which set it is and, unless it has changed or is gone, whether it was refused.
-    async fn write<'a>(&self, action: &'a PodAction) -> (&'a str, Option<Result<(), Refusal>>) {
-        if self.stop.is_cancelled() {
-            return (&action.set, None);
+    /// Writes one pod; says, unless it has changed or is gone, whether it was refused. Who lacks the right for one lacks it for the next: after
+    /// `forbidden` no more are tried.
+    async fn write<'a>(&self, action: &'a PodAction, forbidden: &AtomicBool) -> Option<Outcome<'a>> {
+        if self.stop.is_cancelled() || forbidden.load(Ordering::Relaxed) {
+            return None;
         }
         let answer = self.writer.label_pod(&self.key, &action.pod, &action.version, &action.patch).await;
-        let outcome = match answer {
+        match answer {
             Ok(Kept::Yes) => {
-                tracing::info!(pod = %action.pod, patch = %action.patch, "labelled pod");
-                Some(Ok(()))
+                tracing::info!(pod = %action.pod, "labelled pod");
+                Some((action, Ok(())))
             }
-            Ok(Kept::No) => Some(Err(not_kept(action))),
+            Ok(Kept::No) => Some((action, Err(not_kept(action)))),
             Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => None,
-            Err(WriteError::Refused(refusal)) => Some(Err(refusal)),
-        };
-        (&action.set, outcome)
+            Err(WriteError::Refused(refusal)) => {
+                forbidden.fetch_or(refusal.reason == FORBIDDEN, Ordering::Relaxed);
+                Some((action, Err(refusal)))
+            }
+        }
     }
 
     /// Reads pods afresh whose last write the cache had time enough to show.
@@ -122,6 +134,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn uids<'a>(outcomes: &[&'a Outcome<'_>]) -> Vec<&'a str> {
+    outcomes.iter().map(|(action, _)| action.version.uid.as_str()).collect()
 }
 
 fn not_kept(action: &PodAction) -> Refusal {

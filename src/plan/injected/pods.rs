@@ -80,7 +80,8 @@ pub(super) fn actions(seen: &Observed, revisions: &Revisions<'_>) -> Vec<PodActi
     sets.sort_by_key(|set| Reverse(Role::of(seen, revisions, set.hash())));
     let actions = sets.into_iter().flat_map(|set| {
         let mut pods: Vec<_> = lacking(seen, set).collect();
-        pods.sort_by(|(a, _), (b, _)| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        // Pods that refuse it keep no others from it.
+        pods.sort_by_key(|(pod, _)| (seen.unlabelled.contains(&pod.uid), pod.created, &pod.name));
         pods.into_iter().take(MOST_OF_A_SET).map(move |(pod, patch)| PodAction {
             pod: pod.name.clone(),
             set: set.name.clone(),
