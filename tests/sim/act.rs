@@ -35,7 +35,9 @@ impl<'a> Actor<'a> {
         let is_blue_green = matches!(program.shape.strategy, Strategy::BlueGreen { .. });
         let actor = Self { cluster, images: vec![Fortune::Good.image(1)], is_blue_green };
         actor.create_services().await;
-        let rollout = serde_json::from_value(program.shape.manifest())?;
+        let mut manifest = program.shape.manifest();
+        program.shape.features.give_template_away(actor.cluster, &mut manifest).await?;
+        let rollout = serde_json::from_value(manifest)?;
         actor.cluster.rollouts().create(&PostParams::default(), &rollout).await?;
         Ok(actor)
     }
@@ -80,6 +82,7 @@ impl<'a> Actor<'a> {
             Act::Invalidate => self.spec(json!({ "minReadySeconds": 900 })).await,
             Act::Annotate => self.annotate().await,
             Act::ChangeMetadata(_) | Act::StatusLabels(_) => self.relabel(act).await,
+            Act::ChangeEnvironment(_) | Act::ChangeCrew(_) => self.change_features(act).await,
             Act::LabelSet(_) | Act::TakeHashFromSet(_) | Act::ResizeSet(..) | Act::DeleteSet(..) => {
                 self.meddle_with_sets(act).await
             }
@@ -146,7 +149,11 @@ impl<'a> Actor<'a> {
 
     pub async fn set_image(&self, image: &str) -> anyhow::Result<()> {
         let containers = json!([{ "name": "web", "image": image }]);
-        self.spec(json!({ "template": { "spec": { "containers": containers } } })).await
+        let template = json!({ "spec": { "containers": containers } });
+        if self.patch_workload(&template).await? {
+            return Ok(());
+        }
+        self.spec(json!({ "template": template })).await
     }
 
     /// A merge patch of the spec.

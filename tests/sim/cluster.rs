@@ -11,13 +11,14 @@ use rolloutd::crd::{self, Rollout};
 use rolloutd::lease;
 use rolloutd::pb::v1::rollout_service_client::RolloutServiceClient;
 use rolloutd::serve::process::Process;
-use rolloutd::serve::{Connect, Election, Options, Part, Reconcile, Threads};
+use rolloutd::serve::{Connect, Election, Options, Part, PluginSource, Reconcile, Threads};
 use rolloutd::simcluster::{self, Namespaces, SimCluster};
 use rolloutd::telemetry::Metrics;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::lens::Lens;
+use crate::plugins::Plugins;
 use crate::program::Program;
 use crate::watcher::{SOMEBODY, Watcher};
 use crate::weather::{Weather, Webhook, Wire};
@@ -36,6 +37,7 @@ pub struct Cluster {
     pub simcluster: SimCluster,
     clock: Clock,
     watcher: Arc<Mutex<Watcher>>,
+    plugins: Arc<Plugins>,
     members: Vec<Member>,
     started: usize,
     /// What ends when.
@@ -97,6 +99,7 @@ impl Cluster {
             simcluster,
             clock,
             watcher,
+            plugins: Arc::new(Plugins::new(program.seed)),
             members: Vec::new(),
             started: 0,
             ends: Vec::new(),
@@ -129,6 +132,7 @@ impl Cluster {
             election,
             threads: Threads::default(),
             settings: Arc::default(),
+            plugins: PluginSource::These(Arc::clone(&self.plugins) as _),
         };
         let wires = Wires { cluster: self, wire: wire.clone() };
         let process = Process::start(&wires, &options, String::new());

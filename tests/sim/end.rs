@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::act::Actor;
 use crate::cluster::{Cluster, NAMESPACE};
+use crate::features::{self, template};
 use crate::labels;
 use crate::program::{Act, Fortune, Program};
 
@@ -149,10 +150,8 @@ async fn waits_for_somebody(cluster: &Cluster, rollout: &Rollout, blocker: &v1::
             blocker.next_time.is_none() && awaits_promotion(rollout, blocker.reason())
         }
         Reason::PodFailing | Reason::PodsNotAvailable | Reason::ProgressDeadlineExceeded => {
-            let image = spec
-                .template
-                .as_ref()
-                .and_then(|template| template.pointer("/spec/containers/0/image")?.as_str());
+            let template = template(cluster, rollout).await.unwrap_or_default();
+            let image = template.pointer("/spec/containers/0/image").and_then(|image| image.as_str());
             let condition = status.condition(&ConditionType::Progressing);
             image.is_some_and(|image| !image.contains(":good-"))
                 && condition.is_some_and(|condition| condition.reason == "ProgressDeadlineExceeded")
@@ -235,6 +234,16 @@ async fn is_restarted(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a pod is somebody's: those whose ReplicaSet somebody deleted without them are nobody's.
+fn is_controlled(pod: &Pod) -> bool {
+    pod.owner_references().iter().any(|owner| owner.controller == Some(true))
+}
+
+/// Whether a pod stays, and is somebody's (seed 1893).
+pub fn is_live(pod: &Pod) -> bool {
+    is_controlled(pod) && pod.metadata.deletion_timestamp.is_none()
+}
+
 /// Healthy, with one version that has all the pods, and every Service on it.
 async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
     let rollout = cluster.rollout().await;
@@ -253,8 +262,7 @@ async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
         ensure!(available == wanted, "{} has {available} available pods of {wanted}", set.name_any());
     }
     let mut versions = pods.list(&all.clone().labels(keys::POD_TEMPLATE_HASH)).await?.items;
-    // Those whose ReplicaSet somebody deleted without them are nobody's.
-    versions.retain(|pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true)));
+    versions.retain(is_controlled);
     let right =
         versions.iter().filter(|pod| pod.labels().get(keys::POD_TEMPLATE_HASH) == Some(&hash)).count();
     ensure!(right == versions.len(), "pods of other versions are left: {right} of {}", versions.len());
@@ -266,5 +274,6 @@ async fn is_whole(cluster: &Cluster) -> anyhow::Result<()> {
             ensure!(selected == Some(&hash), "Service {name} selects {selected:?}, not {hash}");
         }
     }
-    labels::are_right(cluster).await
+    labels::are_right(cluster).await?;
+    features::are_right(cluster).await
 }

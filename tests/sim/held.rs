@@ -10,6 +10,7 @@ use rolloutd::pb::v1::blocker::Reason;
 use crate::act::Actor;
 use crate::cluster::Cluster;
 use crate::end;
+use crate::features::Features;
 use crate::labels::Labels;
 use crate::lens::{Lens, Refusal};
 use crate::program::{Limits, Pods, Program, Shape, Strategy};
@@ -47,6 +48,7 @@ fn program() -> Program {
             progress_deadline_seconds: 60,
             revision_history_limit: None,
             labels: Labels::default(),
+            features: Features::default(),
         },
         members: 1,
         pods: Pods { start_up: Duration::from_secs(1), termination: Duration::from_millis(200) },

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::act::Actor;
 use crate::cluster::{Cluster, NAMESPACE};
+use crate::end::is_live;
+use crate::features::template;
 use crate::program::Act;
 
 /// The label that tells the status, by the server's defaults.
@@ -136,15 +138,14 @@ fn marks(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, Strin
 }
 
 /// What pods of the stable version must bear at the end, by the spec.
-fn wanted(rollout: &Rollout) -> Marks {
+fn wanted(rollout: &Rollout, template: &Value) -> Marks {
     let (metadata, status): (Option<&PodTemplateMetadata>, _) = match rollout.spec.strategy() {
         Ok(Strategy::Canary(canary)) => (canary.stable_metadata.as_ref(), "stable"),
         Ok(Strategy::BlueGreen(strategy)) => (strategy.active_metadata.as_ref(), "active"),
         Err(_) => (None, ""),
     };
     let mut wanted = Marks::new();
-    let template = rollout.spec.template.as_ref();
-    if let Some(own) = template.and_then(|template| template.pointer("/metadata/labels/tier")?.as_str()) {
+    if let Some(own) = template.pointer("/metadata/labels/tier").and_then(Value::as_str) {
         wanted.insert(TIER, own.to_owned());
     }
     if rollout.annotations().get(keys::STATUS_LABELS).is_some_and(|wanted| wanted == "true") {
@@ -161,11 +162,11 @@ fn wanted(rollout: &Rollout) -> Marks {
 /// Every live pod of the stable version bears what the spec wants, and so does its set's template.
 pub async fn are_right(cluster: &Cluster) -> anyhow::Result<()> {
     let rollout = cluster.rollout().await;
-    let wanted = wanted(&rollout);
+    let wanted = wanted(&rollout, &template(cluster, &rollout).await?);
     let hash = rollout.status().stable_rs();
     let these = ListParams::default().labels(&format!("{}={hash}", keys::POD_TEMPLATE_HASH));
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
-    for pod in pods.list(&these).await?.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    for pod in pods.list(&these).await?.items.iter().filter(|pod| is_live(pod)) {
         let found = marks(pod.labels(), pod.annotations());
         ensure!(found == wanted, "pod {} bears {found:?}, not {wanted:?}", pod.name_any());
     }

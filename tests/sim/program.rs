@@ -5,6 +5,7 @@ use std::time::Duration;
 use rolloutd::simcluster::{Behaviour, ImageMatch, Outcome, Rule};
 use serde_json::{Value, json};
 
+use crate::features::Features;
 use crate::labels::Labels;
 use crate::weather::{Storm, Webhook};
 
@@ -30,6 +31,7 @@ pub struct Shape {
     pub progress_deadline_seconds: i32,
     pub revision_history_limit: Option<i32>,
     pub labels: Labels,
+    pub features: Features,
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +103,10 @@ pub enum Act {
     ChangeMetadata([Option<Value>; 2]),
     /// Whether pods carry the status label.
     StatusLabels(bool),
+    /// Environments of the leading version, and of one that is on its way.
+    ChangeEnvironment([Option<Value>; 2]),
+    /// A label that ReplicaSets inherit.
+    ChangeCrew(Option<u32>),
     LabelSet(usize),
     TakeHashFromPod(usize),
     TakeHashFromSet(usize),
@@ -223,6 +229,7 @@ impl Shape {
             "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": { "name": "web" }, "spec": spec,
         });
         self.labels.put_into(&mut manifest);
+        self.features.put_into(&mut manifest);
         manifest
     }
 }
@@ -275,7 +282,11 @@ impl Program {
             // Beside what is done by then.
             acts.insert((3 * index + 1).min(acts.len()), (Duration::from_millis(700), change));
         }
-        let shape = Shape { labels, ..shape };
+        let (features, changes) = Features::draw(seed);
+        for (index, change) in changes.into_iter().enumerate() {
+            acts.insert((2 * index + 2).min(acts.len()), (Duration::from_millis(900), change));
+        }
+        let shape = Shape { labels, features, ..shape };
         Self {
             seed,
             members: if draw.one_in(3) { 2 } else { 1 },
@@ -310,6 +321,7 @@ impl Draw {
             // Not below scaleDownDelayRevisionLimit, which would be invalid.
             revision_history_limit: self.one_in(2).then(|| self.0.i32(2..=3)),
             labels: Labels::default(),
+            features: Features::default(),
         }
     }
 

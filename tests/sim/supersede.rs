@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::act::Actor;
 use crate::cluster::Cluster;
 use crate::end;
+use crate::features::Features;
 use crate::labels::Labels;
 use crate::program::{Act, Fortune, Limits, Pods, Program, Shape, Strategy};
 use crate::run::in_virtual_time;
@@ -36,6 +37,7 @@ fn program(replicas: i32, limits: Limits, steps: Vec<Value>) -> Program {
             progress_deadline_seconds: 20,
             revision_history_limit: None,
             labels: Labels::default(),
+            features: Features::default(),
         },
         members: 1,
         pods: Pods { start_up: Duration::from_secs(1), termination: Duration::from_millis(200) },
