@@ -57,9 +57,9 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// What a new child is to note of it; `None` where it inherits nothing.
+    /// What a new child is to note of it, also where it inherits nothing: a ReplicaSet without a note is one that another controller made.
     #[must_use]
-    pub fn note(&self) -> Option<String> {
+    pub fn note(&self) -> String {
         Note::of(&self.labels, &self.annotations).text()
     }
 }
@@ -204,8 +204,8 @@ impl Note {
         serde_json::from_str(text).ok()
     }
 
-    fn text(&self) -> Option<String> {
-        if *self == Self::default() { None } else { serde_json::to_string(self).ok() }
+    fn text(&self) -> String {
+        json!(self).to_string()
     }
 }
 

@@ -142,9 +142,7 @@ pub(super) fn recorded_revision(seen: &Observed) -> i64 {
 
 /// What a new set inherits, with the note of it.
 fn with_note(mut inherited: Inherited) -> Inherited {
-    if let Some(note) = inherited.note() {
-        inherited.annotations.insert(keys::INHERITED.to_owned(), note);
-    }
+    inherited.annotations.insert(keys::INHERITED.to_owned(), inherited.note());
     inherited
 }
 

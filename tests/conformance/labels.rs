@@ -279,6 +279,7 @@ fn pods_that_cannot_be_labelled_hold_nothing_up_and_are_told() {
         drive.promote().await;
         healthy(&drive).await;
         let before = world.requests();
+        world.pass(Duration::from_secs(120)).await;
         world.until_event("RelabellingDelayed: Labels and annotations of pods have not followed").await;
         world.pass(Duration::from_secs(600)).await;
         let asked = world.requests() - before;

@@ -224,7 +224,7 @@ impl Properties {
         let told = status.and_then(|status| status.observed_generation).unwrap_or(0);
         let told = told >= set.metadata.generation.unwrap_or(0);
         let available = status.and_then(|status| status.available_replicas).unwrap_or(0);
-        let hash = set.labels().get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default();
+        let hash = hash_of(set);
         let (sums, were) = (self.sums(self.now), self.sums(self.since()));
         let old = self.sets.get(&name).map(|set| set.spec);
         let judged = self.check_active(&hash, old, spec);
@@ -324,4 +324,11 @@ impl Properties {
     fn since(&self) -> Timestamp {
         self.now.checked_sub(self.memory).unwrap_or(Timestamp::MIN)
     }
+}
+
+/// The hash of a set: its label's, or where somebody took that away, its pods' (seed 329).
+fn hash_of(set: &ReplicaSet) -> String {
+    let of_pods =
+        || set.spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref()?.get(keys::POD_TEMPLATE_HASH);
+    set.labels().get(keys::POD_TEMPLATE_HASH).or_else(of_pods).cloned().unwrap_or_default()
 }
