@@ -213,6 +213,45 @@ async fn changes_of_environment_are_rate_limited_by_whatever_method() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_counts_once_however_often_somebody_is_faster() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    for level in 0..5 {
+        world.intrude("web", None, json!({ "metadata": { "labels": { "seen": level.to_string() } } }));
+        let level = environment(&[("LEVEL", &level.to_string())]);
+        set(&world, v1::SetRolloutMetadataRequest { stable_environment: level, ..Default::default() })
+            .await
+            .unwrap();
+        assert!(world.was_intruded());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_is_admitted_as_a_whole_or_not_at_all() {
+    let world = World::new().await;
+    let document = |name: &str, level: usize| {
+        let mut document = manifest(name);
+        let environment = json!({ "LEVEL": level.to_string() }).to_string();
+        document["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: environment });
+        document.to_string()
+    };
+    let both = |level: usize| format!("{}\n---\n{}", document("first", level), document("web", level));
+    world.apply(&both(0)).await;
+    for level in 1..=5 {
+        world.apply(&document("web", level)).await;
+    }
+    let wait = refused(world.untouched(world.rollouts().apply_manifest(apply_request(&both(6)))).await)
+        .is(Code::ResourceExhausted, "ENVIRONMENT_CHANGES_TOO_OFTEN")
+        .says("[1]")
+        .retry_after();
+    for level in 11..=15 {
+        world.apply(&document("first", level)).await;
+    }
+    tokio::time::advance(wait.expect("it says when")).await;
+    world.apply(&both(6)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_change_is_told_of_by_name_and_never_by_value() {
     let world = World::new().await;
     world.store_rollout("web").await;
