@@ -354,3 +354,43 @@ async fn annotations_that_cannot_be_read_stay_until_their_field_is_set() {
         r#"{"A":"1"}"#
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_past_the_api_is_no_reason_to_refuse_something_else() {
+    let world = World::new().await;
+    let mut object = manifest("web");
+    let secret = |value: &str| json!({ "DB_PASSWORD": value }).to_string();
+    object["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: secret("hunter2") });
+    object["spec"]["workloadRef"] =
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": "slowly" });
+    object["spec"].as_object_mut().unwrap().remove("template");
+    world.store(&object).await;
+
+    let mut applied = object.clone();
+    applied["metadata"].as_object_mut().unwrap().remove("annotations");
+    applied["spec"]["replicas"] = json!(7);
+    let warnings = world.apply(&applied.to_string()).await.warnings;
+    let named: Vec<(&str, &str)> =
+        warnings.iter().map(|warning| (&*warning.reason, &*warning.field)).collect();
+    assert_eq!(
+        named,
+        [
+            ("UNHEEDED", "[0].metadata.annotations[rolloutd.dev/stable-environment][DB_PASSWORD]"),
+            ("UNHEEDED", "[0].spec.workloadRef.scaleDown")
+        ]
+    );
+    let spec = v1::RolloutSpec { replicas: Some(9), ..Default::default() };
+    let rollout = v1::Rollout { name: name("web"), spec: Some(spec), ..Default::default() };
+    let update = v1::UpdateRolloutRequest { rollout: Some(rollout), ..Default::default() };
+    world.rollouts().update_rollout(update).await.expect("the spec is what changes");
+    set(
+        &world,
+        v1::SetRolloutMetadataRequest { canary_metadata: labels(&[("a", "b")]), ..Default::default() },
+    )
+    .await
+    .expect("a label is what changes");
+
+    object["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: secret("hunter3") });
+    refused(world.untouched(world.rollouts().apply_manifest(apply_request(&object.to_string()))).await)
+        .names_fields(&["[0].metadata.annotations[rolloutd.dev/stable-environment][DB_PASSWORD]"]);
+}
