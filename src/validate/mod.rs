@@ -15,6 +15,7 @@ mod path;
 mod pod_template;
 mod reference;
 mod spec;
+mod status_labels;
 mod violation;
 
 pub use change::{Unheeded, unheeded};
@@ -28,4 +29,5 @@ pub use metadata::metadata;
 pub use path::{Path, Segment};
 pub use reference::{ServiceFacts, service, workload};
 pub use spec::{has_own_template, resolved, rollout};
+pub use status_labels::status_labels;
 pub use violation::{Kind, Violation};

@@ -325,16 +325,46 @@ async fn the_resource_has_annotations_as_fields_and_an_etag_that_minds_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_pods_have_status_labels_is_a_field_of_the_resource() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    let update = |status_labels: Option<bool>| {
+        let spec = v1::RolloutSpec { status_labels, ..Default::default() };
+        let rollout = v1::Rollout { name: name("web"), spec: Some(spec), ..Default::default() };
+        let update_mask = mask(&["spec.status_labels"]);
+        v1::UpdateRolloutRequest { rollout: Some(rollout), update_mask, ..Default::default() }
+    };
+    let mut etags = std::collections::BTreeSet::new();
+    for (given, stored) in [(Some(true), json!("true")), (Some(false), json!("false")), (None, Value::Null)] {
+        let answer = world.rollouts().update_rollout(update(given)).await.unwrap().into_inner();
+        let rollout = answer.rollout.unwrap();
+        assert_eq!(rollout.spec.unwrap().status_labels, given);
+        assert_eq!(world.stored("web").await["metadata"]["annotations"][keys::STATUS_LABELS], stored);
+        assert!(etags.insert(rollout.etag), "the etag minds it");
+    }
+    let mut applied = manifest("web");
+    applied["metadata"]["annotations"] = json!({ keys::STATUS_LABELS: "yes" });
+    refused(world.untouched(world.rollouts().apply_manifest(apply_request(&applied.to_string()))).await)
+        .names_fields(&["[0].metadata.annotations[rolloutd.dev/status-labels]"])
+        .says("\"yes\"");
+}
+
+#[tokio::test(start_paused = true)]
 async fn annotations_that_cannot_be_read_stay_until_their_field_is_set() {
     let world = World::new().await;
     let mut object = manifest("web");
     object["metadata"]["annotations"] =
-        json!({ keys::CANARY_ENVIRONMENT: "A=1", keys::INHERIT_LABELS: "some" });
+        json!({ keys::CANARY_ENVIRONMENT: "A=1", keys::INHERIT_LABELS: "some", keys::STATUS_LABELS: "yes" });
     world.store(&object).await;
     let get = v1::GetRolloutRequest { name: name("web"), ..Default::default() };
     let mut seen = world.rollouts().get_rollout(get).await.unwrap().into_inner().rollout.unwrap();
+    let spec = seen.spec.as_ref().unwrap();
+    assert_eq!((&spec.environment, &spec.inheritance, spec.status_labels), (&None, &None, None));
+    assert_eq!(
+        seen.unreadable_fields,
+        ["spec.environment.canary", "spec.inheritance.labels", "spec.status_labels"]
+    );
     let spec = seen.spec.as_mut().unwrap();
-    assert_eq!((&spec.environment, &spec.inheritance), (&None, &None));
     spec.min_ready_seconds = Some(7);
     let request =
         v1::UpdateRolloutRequest { rollout: Some(seen), update_mask: mask(&["*"]), ..Default::default() };

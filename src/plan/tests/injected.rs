@@ -268,6 +268,9 @@ fn the_rollouts_annotation_outweighs_the_flag() {
         world.object["metadata"]["annotations"] = json!({ keys::STATUS_LABELS: annotation });
         world.settle();
         assert_eq!(label(&world, "v1", STATUS).is_some(), has, "{enabled} {annotation}");
+        let notices: Vec<&str> = world.plan().notices.iter().map(|notice| notice.reason).collect();
+        let expected: &[&str] = if annotation == "perhaps" { &["MetadataIgnored"] } else { &[] };
+        assert_eq!(notices, expected, "{annotation}");
     }
 }
 
