@@ -15,6 +15,7 @@ use super::Context;
 use super::cluster::{Change, Mode, Target};
 use super::convert::{Record, annotated_fields, path};
 use super::difference;
+use super::environment::Admission;
 use super::error::{Error, RETRY_SOON};
 use super::etag;
 use super::kind::ROLLOUT;
@@ -242,6 +243,20 @@ impl Context {
         mutation: &Mutation,
         decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
     ) -> Result<Done, Error> {
+        let mut admission = self.environment_changes.admission(&mutation.key);
+        let done = self.mutate_admitted(mutation, decide, &mut admission).await;
+        if !done.as_ref().is_ok_and(|done| done.effect == Effect::Changed) {
+            admission.release();
+        }
+        done
+    }
+
+    async fn mutate_admitted(
+        &self,
+        mutation: &Mutation,
+        decide: impl Fn(&Subject) -> Result<Option<Change>, Error>,
+        admission: &mut Admission<'_>,
+    ) -> Result<Done, Error> {
         let patience = Instant::now() + OBSERVATION_PATIENCE;
         let mut conflict = None;
         for _ in 0..ATTEMPTS {
@@ -264,6 +279,9 @@ impl Context {
                 }
                 (Err(error), _) => return Err(error),
             };
+            if mutation.mode == Mode::Commit {
+                admission.ask(&subject.object, &change)?;
+            }
             match self.write(mutation, &subject, change).await {
                 Err(error) if error.reason() == Reason::Conflict => conflict = Some(error),
                 Ok(after) => {
@@ -283,9 +301,6 @@ impl Context {
         subject: &Subject,
         change: Change,
     ) -> Result<Subject, Error> {
-        if mutation.mode == Mode::Commit {
-            self.environment_changes.admit(&mutation.key, &change)?;
-        }
         let change = subject.conditional(change);
         let written = self.cluster.change(target(&mutation.key), &change, mutation.mode).await;
         let shown = |field: &str| path::in_messages(&path::parse(field));

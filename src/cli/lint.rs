@@ -125,7 +125,7 @@ impl Lint<'_> {
         let is_well_formed = found.faults.is_empty();
         self.findings(found);
         if is_well_formed {
-            for fault in rule::check(item, &item::without_nulls(&item.manifest)) {
+            for fault in rule::check(item, None, &item::without_nulls(&item.manifest)) {
                 self.fault(fault);
             }
         }

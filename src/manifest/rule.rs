@@ -7,9 +7,9 @@ use super::{Fault, Item};
 use crate::crd::Rollout;
 use crate::validate;
 
-/// Checks an object as it would be stored; faults carry the manifest's paths.
+/// Checks an object as it would be stored in the place of another; faults carry the manifest's paths.
 #[must_use]
-pub fn check(item: &Item, object: &Value) -> Vec<Fault> {
+pub fn check(item: &Item, before: Option<&Value>, object: &Value) -> Vec<Fault> {
     if *item.kind != ROLLOUT {
         return Vec::new();
     }
@@ -20,6 +20,6 @@ pub fn check(item: &Item, object: &Value) -> Vec<Fault> {
     let fault = |violation: &validate::Violation| {
         Fault::new(item.document.at(&violation.path.to_string()), violation.description())
     };
-    let violations = [validate::rollout(&rollout), validate::metadata(&rollout)].concat();
+    let violations = [validate::rollout(&rollout), validate::unheeded(before, object).new].concat();
     violations.iter().map(fault).collect()
 }

@@ -1,9 +1,12 @@
 //! Typed writes. Each carries the version that it was decided on, and tells the caches what to expect.
 //!
-//! Patches, not whole objects (but for pods, where there is no right to patch: [`pod`]). A refusal says whether looking again helps ([`WriteError::Stale`]), whether the object
-//! is gone, or what the server has against it. Every request has a deadline.
+//! Patches, not whole objects (but where there is no right to patch: [`right`]). A refusal says whether looking again helps
+//! ([`WriteError::Stale`]), whether the object is gone, or what the server has against it. Every request has a deadline.
 
+#[cfg(test)]
+mod answers;
 mod pod;
+mod right;
 mod workload;
 
 pub use pod::Kept;
@@ -89,13 +92,15 @@ pub struct Writer {
     store: Arc<Store>,
     /// Whether pods turned out to be writable by update only.
     updates_pods: Arc<AtomicBool>,
+    /// The same of Deployments.
+    updates_deployments: Arc<AtomicBool>,
 }
 
 impl Writer {
     /// A writer that sends through this client and tells these caches.
     #[must_use]
     pub fn new(client: Client, store: Arc<Store>) -> Self {
-        Self { client, store, updates_pods: Arc::default() }
+        Self { client, store, updates_pods: Arc::default(), updates_deployments: Arc::default() }
     }
 
     /// Creates a ReplicaSet of a rollout.
@@ -420,13 +425,18 @@ impl Writer {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         let answer = self.answer(request).await;
-        // An object that is gone is seen to be by and by: until then there is nothing to be decided about it.
-        if let Err(WriteError::Stale | WriteError::Gone) = &answer {
-            let newer = Expectation::NewerThan(version.resource_version.clone());
-            self.store.expect(&object, rollout, &newer);
-        }
-        self.doubt(&object, rollout, &answer);
+        self.learn(&object, rollout, version, &answer);
         answer
+    }
+
+    /// What a conditional write that was not carried out says of its object.
+    fn learn<T>(&self, object: &ObjectId, rollout: &Key, version: &Version, answer: &Result<T, WriteError>) {
+        // An object that is gone is seen to be by and by: until then there is nothing to be decided about it.
+        if let Err(WriteError::Stale | WriteError::Gone) = answer {
+            let newer = Expectation::NewerThan(version.resource_version.clone());
+            self.store.expect(object, rollout, &newer);
+        }
+        self.doubt(object, rollout, answer);
     }
 
     /// After a write that may have been carried out though it found no answer, its object is to be read afresh.

@@ -4,6 +4,8 @@
 //! `rolloutd.dev/canary-environment` and `rolloutd.dev/stable-environment` hold a JSON object of strings each; for blue-green they mean
 //! preview and active. `rolloutd.dev/environment-volume` says where a container finds it as files.
 
+mod size;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
@@ -15,12 +17,6 @@ use super::credential;
 use super::path::Path;
 use super::violation::Violation;
 use crate::crd::{Rollout, go_duration, keys};
-
-/// How many bytes the annotations of an object may have in all, keys and values (Kubernetes).
-const MOST_BYTES: usize = 256 * 1024;
-
-/// How many of them may be of the environment: a ReplicaSet notes what its pods were given, and what they had before, beside its own.
-const MOST_OF_ENVIRONMENT: usize = 80 * 1024;
 
 /// How long the name of a value may be: with the prefix that its annotation has, it is the name of a key, of 63 characters at most.
 const LONGEST_NAME: usize = 63 - "environment.".len();
@@ -84,7 +80,7 @@ pub fn environment(rollout: &Rollout, side: Side) -> Result<Option<Values>, Vec<
         vec![Violation::forbidden(path.clone(), detail)]
     })?;
     let mut violations = values_of(&values, &allowed(&rollout.metadata), &path);
-    violations.extend(size(rollout, &values, &path));
+    violations.extend(size::size(rollout, &values, &path));
     if violations.is_empty() { Ok(Some(values)) } else { Err(violations) }
 }
 
@@ -169,31 +165,6 @@ fn credential_remedy(suspicion: &str) -> String {
 pub fn allowed(metadata: &ObjectMeta) -> BTreeSet<&str> {
     let names = stated(metadata, keys::ENVIRONMENT_ALLOW).unwrap_or_default().split(',');
     names.map(str::trim).filter(|name| !name.is_empty()).collect()
-}
-
-/// The bytes of the annotations that pods have, with the environment as a whole and once more value by value.
-fn size(rollout: &Rollout, values: &Values, at: &Path) -> Option<Violation> {
-    let template = rollout.spec.template.as_ref();
-    let of_template = template.and_then(|template| template.pointer("/metadata/annotations"));
-    let of_template = of_template.and_then(Value::as_object).into_iter().flatten();
-    let others: usize = of_template.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
-    let entry = |(name, value): (&String, &String)| {
-        // Each character that a shell takes for its own has a backslash before it.
-        let escaped = value.len() + value.matches(['\\', '"', '$', '`']).count();
-        name.len() + escaped + "=\"\"\n".len() + keys::ENVIRONMENT.len() + 1 + name.len() + value.len()
-    };
-    let bytes = keys::ENVIRONMENT.len() + values.iter().map(entry).sum::<usize>();
-    let detail = if bytes > MOST_OF_ENVIRONMENT {
-        format!(
-            "pods would have {bytes} bytes of it, in which each value counts twice; {MOST_OF_ENVIRONMENT} are possible"
-        )
-    } else if others + bytes > MOST_BYTES {
-        let all = others + bytes;
-        format!("pods would have {all} bytes of annotations with it; {MOST_BYTES} are possible")
-    } else {
-        return None;
-    };
-    Some(Violation::forbidden(at.clone(), detail))
 }
 
 fn is_variable(name: &str) -> bool {

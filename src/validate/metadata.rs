@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::path::Path;
+use super::status_labels::status_labels;
 use super::violation::Violation;
 use super::{environment, ephemeral, inheritance};
 use crate::crd::{Rollout, RolloutSpec, keys};
@@ -16,6 +17,7 @@ const OURS: &str = "is a label that selectors go by: the controller gives it to 
 pub fn metadata(rollout: &Rollout) -> Vec<Violation> {
     let mut violations = own_labels(&rollout.metadata);
     violations.extend(inheritance::policies(&rollout.metadata));
+    violations.extend(status_labels(&rollout.metadata).err());
     violations.extend(environment::violations(rollout));
     violations.extend(pod_labels(&rollout.spec));
     for (metadata, path) in ephemeral::given(&rollout.spec, &Path::root("spec").field("strategy")) {
@@ -74,6 +76,17 @@ mod tests {
             ]
         );
         assert_eq!(of(json!({ "metadata": { "labels": { "team": "a" } }, "spec": {} })), [""; 0]);
+    }
+
+    #[test]
+    fn whether_pods_have_status_labels_is_said_by_two_words() {
+        let of = |word: &str| {
+            violations(json!({ "metadata": { "annotations": { keys::STATUS_LABELS: word } }, "spec": {} }))
+        };
+        assert_eq!((of("true"), of("false")), (vec![], vec![]));
+        for word in ["", "yes", "True"] {
+            assert_eq!(of(word), ["metadata.annotations[rolloutd.dev/status-labels]"], "{word}");
+        }
     }
 
     #[test]

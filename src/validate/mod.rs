@@ -4,6 +4,7 @@
 //! agree. Depends on L0. Rules and wording follow Argo Rollouts' validation (contract A13) and, for pod templates, Kubernetes'.
 
 mod canary;
+mod change;
 mod credential;
 mod environment;
 mod ephemeral;
@@ -14,8 +15,10 @@ mod path;
 mod pod_template;
 mod reference;
 mod spec;
+mod status_labels;
 mod violation;
 
+pub use change::{Unheeded, unheeded};
 pub use environment::{
     EnvironmentVolume, Side, Values, allowed, environment, environment_volume, environment_window_or_default,
     values_of,
@@ -25,5 +28,6 @@ pub use labels::{key_rule, matches as selects, value_rule};
 pub use metadata::metadata;
 pub use path::{Path, Segment};
 pub use reference::{ServiceFacts, service, workload};
-pub use spec::{has_own_template, resolved, rollout, scale_down};
+pub use spec::{has_own_template, resolved, rollout};
+pub use status_labels::status_labels;
 pub use violation::{Kind, Violation};

@@ -73,7 +73,7 @@ fn workload_ref(spec: &RolloutSpec, path: &Path) -> Vec<Violation> {
 /// What is wrong with when the workload of a rollout is scaled down. The reference takes it for «never», and so do we where it is
 /// stored; nobody who writes it through us means that.
 #[must_use]
-pub fn scale_down(rollout: &Rollout) -> Option<Violation> {
+pub(super) fn scale_down(rollout: &Rollout) -> Option<Violation> {
     const MODES: [&str; 3] = ["never", "onsuccess", "progressively"];
     let reference = rollout.spec.workload_ref.as_ref()?;
     let path = Path::root("spec").field("workloadRef").field("scaleDown");

@@ -88,6 +88,23 @@ async fn values_of_the_wrong_type_or_size_are_named_with_their_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_word_on_scaling_a_workload_down_that_nobody_knows_is_refused_with_those_there_are() {
+    let world = World::new().await;
+    let of = |word: &str| {
+        let reference =
+            json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": word });
+        changed("web", &json!({ "spec": { "template": null, "workloadRef": reference } }))
+    };
+    let unknown = of("onSuccess");
+    refusal(&world, &unknown)
+        .await
+        .names_fields(&["[0].spec.workloadRef.scaleDown"])
+        .says("\"onSuccess\": supported values: \"never\", \"onsuccess\", \"progressively\"");
+    world.apply(&of("onsuccess")).await;
+    refusal(&world, &unknown).await.names_fields(&["[0].spec.workloadRef.scaleDown"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_manifest_that_holds_nothing_is_refused() {
     let world = World::new().await;
     for manifest in ["", "---\n---\n", "# only words\n"] {

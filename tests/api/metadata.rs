@@ -213,6 +213,45 @@ async fn changes_of_environment_are_rate_limited_by_whatever_method() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_counts_once_however_often_somebody_is_faster() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    for level in 0..5 {
+        world.intrude("web", None, json!({ "metadata": { "labels": { "seen": level.to_string() } } }));
+        let level = environment(&[("LEVEL", &level.to_string())]);
+        set(&world, v1::SetRolloutMetadataRequest { stable_environment: level, ..Default::default() })
+            .await
+            .unwrap();
+        assert!(world.was_intruded());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_is_admitted_as_a_whole_or_not_at_all() {
+    let world = World::new().await;
+    let document = |name: &str, level: usize| {
+        let mut document = manifest(name);
+        let environment = json!({ "LEVEL": level.to_string() }).to_string();
+        document["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: environment });
+        document.to_string()
+    };
+    let both = |level: usize| format!("{}\n---\n{}", document("first", level), document("web", level));
+    world.apply(&both(0)).await;
+    for level in 1..=5 {
+        world.apply(&document("web", level)).await;
+    }
+    let wait = refused(world.untouched(world.rollouts().apply_manifest(apply_request(&both(6)))).await)
+        .is(Code::ResourceExhausted, "ENVIRONMENT_CHANGES_TOO_OFTEN")
+        .says("[1]")
+        .retry_after();
+    for level in 11..=15 {
+        world.apply(&document("first", level)).await;
+    }
+    tokio::time::advance(wait.expect("it says when")).await;
+    world.apply(&both(6)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_change_is_told_of_by_name_and_never_by_value() {
     let world = World::new().await;
     world.store_rollout("web").await;
@@ -286,16 +325,46 @@ async fn the_resource_has_annotations_as_fields_and_an_etag_that_minds_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_pods_have_status_labels_is_a_field_of_the_resource() {
+    let world = World::new().await;
+    world.store_rollout("web").await;
+    let update = |status_labels: Option<bool>| {
+        let spec = v1::RolloutSpec { status_labels, ..Default::default() };
+        let rollout = v1::Rollout { name: name("web"), spec: Some(spec), ..Default::default() };
+        let update_mask = mask(&["spec.status_labels"]);
+        v1::UpdateRolloutRequest { rollout: Some(rollout), update_mask, ..Default::default() }
+    };
+    let mut etags = std::collections::BTreeSet::new();
+    for (given, stored) in [(Some(true), json!("true")), (Some(false), json!("false")), (None, Value::Null)] {
+        let answer = world.rollouts().update_rollout(update(given)).await.unwrap().into_inner();
+        let rollout = answer.rollout.unwrap();
+        assert_eq!(rollout.spec.unwrap().status_labels, given);
+        assert_eq!(world.stored("web").await["metadata"]["annotations"][keys::STATUS_LABELS], stored);
+        assert!(etags.insert(rollout.etag), "the etag minds it");
+    }
+    let mut applied = manifest("web");
+    applied["metadata"]["annotations"] = json!({ keys::STATUS_LABELS: "yes" });
+    refused(world.untouched(world.rollouts().apply_manifest(apply_request(&applied.to_string()))).await)
+        .names_fields(&["[0].metadata.annotations[rolloutd.dev/status-labels]"])
+        .says("\"yes\"");
+}
+
+#[tokio::test(start_paused = true)]
 async fn annotations_that_cannot_be_read_stay_until_their_field_is_set() {
     let world = World::new().await;
     let mut object = manifest("web");
     object["metadata"]["annotations"] =
-        json!({ keys::CANARY_ENVIRONMENT: "A=1", keys::INHERIT_LABELS: "some" });
+        json!({ keys::CANARY_ENVIRONMENT: "A=1", keys::INHERIT_LABELS: "some", keys::STATUS_LABELS: "yes" });
     world.store(&object).await;
     let get = v1::GetRolloutRequest { name: name("web"), ..Default::default() };
     let mut seen = world.rollouts().get_rollout(get).await.unwrap().into_inner().rollout.unwrap();
+    let spec = seen.spec.as_ref().unwrap();
+    assert_eq!((&spec.environment, &spec.inheritance, spec.status_labels), (&None, &None, None));
+    assert_eq!(
+        seen.unreadable_fields,
+        ["spec.environment.canary", "spec.inheritance.labels", "spec.status_labels"]
+    );
     let spec = seen.spec.as_mut().unwrap();
-    assert_eq!((&spec.environment, &spec.inheritance), (&None, &None));
     spec.min_ready_seconds = Some(7);
     let request =
         v1::UpdateRolloutRequest { rollout: Some(seen), update_mask: mask(&["*"]), ..Default::default() };
@@ -314,4 +383,44 @@ async fn annotations_that_cannot_be_read_stay_until_their_field_is_set() {
         world.stored("web").await["metadata"]["annotations"][keys::CANARY_ENVIRONMENT],
         r#"{"A":"1"}"#
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_past_the_api_is_no_reason_to_refuse_something_else() {
+    let world = World::new().await;
+    let mut object = manifest("web");
+    let secret = |value: &str| json!({ "DB_PASSWORD": value }).to_string();
+    object["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: secret("hunter2") });
+    object["spec"]["workloadRef"] =
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": "slowly" });
+    object["spec"].as_object_mut().unwrap().remove("template");
+    world.store(&object).await;
+
+    let mut applied = object.clone();
+    applied["metadata"].as_object_mut().unwrap().remove("annotations");
+    applied["spec"]["replicas"] = json!(7);
+    let warnings = world.apply(&applied.to_string()).await.warnings;
+    let named: Vec<(&str, &str)> =
+        warnings.iter().map(|warning| (&*warning.reason, &*warning.field)).collect();
+    assert_eq!(
+        named,
+        [
+            ("UNHEEDED", "[0].metadata.annotations[rolloutd.dev/stable-environment][DB_PASSWORD]"),
+            ("UNHEEDED", "[0].spec.workloadRef.scaleDown")
+        ]
+    );
+    let spec = v1::RolloutSpec { replicas: Some(9), ..Default::default() };
+    let rollout = v1::Rollout { name: name("web"), spec: Some(spec), ..Default::default() };
+    let update = v1::UpdateRolloutRequest { rollout: Some(rollout), ..Default::default() };
+    world.rollouts().update_rollout(update).await.expect("the spec is what changes");
+    set(
+        &world,
+        v1::SetRolloutMetadataRequest { canary_metadata: labels(&[("a", "b")]), ..Default::default() },
+    )
+    .await
+    .expect("a label is what changes");
+
+    object["metadata"]["annotations"] = json!({ keys::STABLE_ENVIRONMENT: secret("hunter3") });
+    refused(world.untouched(world.rollouts().apply_manifest(apply_request(&object.to_string()))).await)
+        .names_fields(&["[0].metadata.annotations[rolloutd.dev/stable-environment][DB_PASSWORD]"]);
 }

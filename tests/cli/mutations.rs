@@ -260,6 +260,33 @@ async fn set_environment_keeps_what_it_does_not_name_and_guards_what_it_saw() {
 }
 
 #[tokio::test]
+async fn set_environment_does_not_overwrite_what_it_cannot_read() {
+    let unreadable = || async {
+        let server = Server::start().await;
+        let mut seen = rollout(State::Healthy);
+        seen.unreadable_fields = vec!["spec.environment.stable".to_owned()];
+        server.answer(v1::GetRolloutResponse { rollout: Some(seen.clone()) });
+        server.answer(v1::SetRolloutMetadataResponse { rollout: Some(seen), ..Default::default() });
+        server
+    };
+    let stderr = run(&unreadable().await, "set environment web --of stable A=b").await.failed(4);
+    assert!(stderr.contains("rolloutd.dev/stable-environment cannot be read"), "{stderr}");
+    assert!(stderr.contains("--replace"), "{stderr}");
+    let alone = || [("A".to_owned(), "b".to_owned())].into();
+    for line in ["set environment web --of stable A=b --replace", "set environment web --of canary A=b"] {
+        let server = unreadable().await;
+        run(&server, line).await.ok();
+        let request = server.request::<v1::SetRolloutMetadataRequest>();
+        let given = request.stable_environment.or(request.canary_environment).unwrap();
+        assert_eq!(given.values, alone(), "{line}");
+    }
+    let server = with_metadata().await;
+    run(&server, "set environment web --of stable A=b --replace").await.ok();
+    let given = server.request::<v1::SetRolloutMetadataRequest>().stable_environment.unwrap();
+    assert_eq!(given.values, alone());
+}
+
+#[tokio::test]
 async fn set_metadata_keeps_what_it_does_not_name() {
     let server = with_metadata().await;
     let line = format!("set metadata web --of canary -l role=new -l tier- -a note=x {GUARDS}");

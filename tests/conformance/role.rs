@@ -18,6 +18,7 @@ use crate::drive::{Drive, Driver};
 use crate::guard;
 use crate::rights;
 use crate::scenarios::{endless, healthy, paused_at};
+use crate::workload;
 use crate::world::{World, manifest};
 
 /// The control plane's user where it has no other rights.
@@ -84,6 +85,7 @@ fn the_role_is_as_the_contract_has_it() {
     for (group, resource, expected) in [
         ("", "pods", "list update watch"),
         ("", "pods/eviction", "create"),
+        ("apps", "deployments", "get list update watch"),
         ("coordination.k8s.io", "leases", "create get update"),
         ("apps", "controllerrevisions", ""),
         ("", "namespaces", ""),
@@ -122,10 +124,16 @@ macro_rules! on_both_under_the_role {
 on_both_under_the_role! {
     a_stopped_leader_hands_over
     what_was_done_is_kept_in_memory
+    a_deployment_that_may_not_be_patched_is_updated
 }
 
 async fn a_stopped_leader_hands_over(world: World) {
     continuity::a_stopped_leader_hands_over(world).await;
+}
+
+/// Deployments may be got and updated, but not patched.
+async fn a_deployment_that_may_not_be_patched_is_updated(world: World) {
+    workload::a_deployment_is_taken_over_from_once_the_rollout_is_healthy(world.led()).await;
 }
 
 /// No controllerrevisions: what was done is remembered by the process that did it.

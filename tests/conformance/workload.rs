@@ -147,7 +147,7 @@ async fn healthy_at(drive: &Drive<'_>, version: &str) {
         .await;
 }
 
-async fn a_deployment_is_taken_over_from_once_the_rollout_is_healthy(world: World) {
+pub async fn a_deployment_is_taken_over_from_once_the_rollout_is_healthy(world: World) {
     let drive = Drive { world: &world, driver: Driver::Patches };
     let legacy = legacy_deployment(&world, 4, "v1").await;
     let mut bare = referring(3, deployment("onsuccess"), endless());
@@ -335,7 +335,7 @@ fn a_deployment_that_must_not_be_written_is_named_with_the_rule() {
             "deployments.apps \"legacy\" is forbidden: User \"x\" cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"{namespace}\""
         );
         let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/legacy");
-        world.gate().expect("a gate").forbid(Method::PATCH, path, says);
+        world.gate().expect("a gate").forbid_all(vec![Method::PATCH, Method::PUT], path, says);
         drive.create(referring(2, deployment("onsuccess"), json!({}))).await;
         healthy(&drive).await;
         let why = explained(&world, Reason::PermissionMissing).await;

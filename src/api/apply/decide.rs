@@ -50,7 +50,7 @@ pub(super) fn decide(item: &Item, live: Option<Value>, ownership: Ownership) -> 
     let sent = last_applied::annotated(&item.manifest);
     let Some(live) = live else {
         let created = patch::without_nulls(&sent);
-        check(item, &created)?;
+        check(item, None, &created)?;
         return Ok(Step::Create(created));
     };
     check_version(item, &live)?;
@@ -68,7 +68,7 @@ pub(super) fn decide(item: &Item, live: Option<Value>, ownership: Ownership) -> 
     if changed == live {
         return Ok(Step::Nothing(live));
     }
-    check(item, &changed)?;
+    check(item, Some(&live), &changed)?;
     let taken = owner::taken(&live, &changed);
     if !taken.is_empty() && ownership == Ownership::Respect {
         return Err(is_taken(item, &taken));
@@ -80,8 +80,8 @@ pub(super) fn decide(item: &Item, live: Option<Value>, ownership: Ownership) -> 
 }
 
 /// Checks an object as it would be stored; violations carry the manifest's path.
-fn check(item: &Item, object: &Value) -> Result<(), Error> {
-    let faults = rule::check(item, object);
+fn check(item: &Item, before: Option<&Value>, object: &Value) -> Result<(), Error> {
+    let faults = rule::check(item, before, object);
     if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
 }
 

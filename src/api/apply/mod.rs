@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::Context;
 use super::call::Call;
 use super::cluster::{Mode, Target};
+use super::environment::Admission;
 use super::error::Error;
 use super::kind::{NAMESPACE, ROLLOUT, Scope};
 use super::mutation::{Done, Effect, Subject};
@@ -113,7 +114,8 @@ impl Applying<'_> {
                 consistency_token: String::new(),
             });
         }
-        let done = self.carry_out(&items, rehearsals).await?;
+        let admissions = self.admit(&items, &rehearsals)?;
+        let done = self.carry_out(&items, rehearsals, admissions).await?;
         let consistency_token = Token::of_version(newest(&items, &done));
         let objects = items.iter().zip(done).map(|(item, applied)| show(item, applied)).collect();
         Ok(v1::ApplyManifestResponse { objects, warnings, consistency_token })
@@ -209,13 +211,39 @@ impl Applying<'_> {
         Err(Error::new(Reason::Conflict, "the object keeps changing; try again"))
     }
 
-    /// Writes all objects in order. When one fails, the error says what became of each.
-    async fn carry_out(&self, items: &[Item], rehearsals: Vec<Rehearsal>) -> Result<Vec<Applied>, Error> {
-        let mut done: Vec<Applied> = Vec::new();
+    /// Asks whether the environment of each rollout may change, of all before the first write: nothing is half applied for it. What is
+    /// decided anew later, because somebody was faster, is not held up.
+    fn admit(&self, items: &[Item], rehearsals: &[Rehearsal]) -> Result<Vec<Admission<'_>>, Error> {
+        let mut admissions = Vec::new();
         for (item, rehearsal) in items.iter().zip(rehearsals) {
-            match self.write_rehearsed(item, rehearsal).await {
+            let mut admission =
+                self.context.environment_changes.admission(&Key::new(&*item.namespace, &*item.name));
+            if let Err(error) = ask(&mut admission, item, rehearsal) {
+                admissions.iter_mut().for_each(Admission::release);
+                self.note_refused(item, &error);
+                return Err(placed(error, item));
+            }
+            admissions.push(admission);
+        }
+        Ok(admissions)
+    }
+
+    /// Writes all objects in order. When one fails, the error says what became of each.
+    async fn carry_out(
+        &self,
+        items: &[Item],
+        rehearsals: Vec<Rehearsal>,
+        admissions: Vec<Admission<'_>>,
+    ) -> Result<Vec<Applied>, Error> {
+        let mut done: Vec<Applied> = Vec::new();
+        let mut admissions = admissions.into_iter();
+        for (item, rehearsal) in items.iter().zip(rehearsals) {
+            let written = self.write_rehearsed(item, rehearsal).await;
+            let admission = admissions.next();
+            match written {
                 Ok(applied) => done.push(applied),
                 Err(error) => {
+                    admission.into_iter().chain(admissions).for_each(|mut unused| unused.release());
                     self.note_refused(item, &error);
                     done.push((Outcome::Failed, Value::Null));
                     done.resize(items.len(), (Outcome::NotAttempted, Value::Null));
@@ -257,10 +285,6 @@ impl Applying<'_> {
                 Ok((Outcome::Created, self.context.cluster.create(item.target(), object, mode).await?))
             }
             Step::Change(Proposal { change, live, .. }) => {
-                if *item.kind == ROLLOUT && mode == Mode::Commit {
-                    let key = Key::new(&*item.namespace, &*item.name);
-                    self.context.environment_changes.admit(&key, change)?;
-                }
                 let object = self.context.cluster.change(item.target(), change, mode).await?;
                 // The server may find that nothing changes: it completes what a manifest leaves out.
                 let is_same = owner::settled(&object) == owner::settled(live);
@@ -298,6 +322,14 @@ impl Applying<'_> {
         if *item.kind == ROLLOUT {
             self.context.note_refused(self.call, &Key::new(&*item.namespace, &*item.name), error);
         }
+    }
+}
+
+/// Asks whether an object may be written as it was rehearsed: only the environment of rollouts is limited.
+fn ask(admission: &mut Admission<'_>, item: &Item, rehearsal: &Rehearsal) -> Result<(), Error> {
+    match &rehearsal.step {
+        Step::Change(Proposal { change, live, .. }) if *item.kind == ROLLOUT => admission.ask(live, change),
+        _ => Ok(()),
     }
 }
 

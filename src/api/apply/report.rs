@@ -13,6 +13,7 @@ use crate::crd::keys;
 use crate::manifest::Item;
 use crate::pb::v1;
 use crate::store::ResourceVersion;
+use crate::validate::{self, Violation};
 use v1::applied_object::Outcome;
 
 /// The reason of a warning about a field that was taken over.
@@ -20,6 +21,9 @@ const FIELD_TAKEN: &str = "FIELD_TAKEN";
 
 /// The reason of a warning about an annotation that is not the manifest's.
 const BOOKKEEPING_IGNORED: &str = "BOOKKEEPING_IGNORED";
+
+/// The reason of a warning about what the stored object says and nobody heeds.
+const UNHEEDED: &str = "UNHEEDED";
 
 /// What a caller ought to know of a change before or after it is made.
 pub(super) fn concerns(item: &Item, rehearsal: &Rehearsal) -> Vec<v1::Warning> {
@@ -32,7 +36,20 @@ pub(super) fn concerns(item: &Item, rehearsal: &Rehearsal) -> Vec<v1::Warning> {
     let is_rollout = *item.kind == ROLLOUT;
     let subject = is_rollout.then(|| Subject::new(rehearsal.applied.1.clone()));
     let gitops = subject.and_then(|subject| gitops::warning(live, &subject, &item.document.place));
-    took.chain(gitops).collect()
+    took.chain(gitops).chain(unheeded(item, live, &rehearsal.applied.1)).collect()
+}
+
+/// What stands in a rollout, is none of the change's, and counts for nothing.
+fn unheeded(item: &Item, live: &Value, after: &Value) -> Vec<v1::Warning> {
+    if *item.kind != ROLLOUT {
+        return Vec::new();
+    }
+    let warning = |violation: &Violation| v1::Warning {
+        reason: UNHEEDED.to_owned(),
+        field: item.document.at(&violation.path.to_string()),
+        description: format!("stays as it is, and is not heeded: {}", violation.description()),
+    };
+    validate::unheeded(Some(live), after).kept.iter().map(warning).collect()
 }
 
 /// A manifest that was read from the cluster may hold what only this server writes.

@@ -1,7 +1,7 @@
-//! What the resource has as fields of its spec and the stored object as annotations: environment and inheritance (docs/environment.md,
-//! docs/labels.md).
+//! What the resource has as fields of its spec and the stored object as annotations: environment, inheritance and the status label
+//! (docs/environment.md, docs/labels.md, docs/pods.md).
 //!
-//! An annotation that cannot be read is not shown, and stays as it is until its field is set.
+//! An annotation that cannot be read is not shown but named, and stays as it is until its field is set.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use serde_json::json;
 use super::Faults;
 use crate::crd::{go_duration, keys};
 use crate::pb::v1;
-use crate::validate::{EnvironmentVolume, Inheritance, Path, Segment, Values, allowed};
+use crate::validate::{EnvironmentVolume, Inheritance, Path, Segment, Values, allowed, status_labels};
 use v1::inheritance_policy::Mode;
 
 /// The annotations that fields stand for, and the fields' names below the spec.
-const FIELDS: [(&str, &str); 7] = [
+const FIELDS: [(&str, &str); 8] = [
     (keys::CANARY_ENVIRONMENT, "environment.canary"),
     (keys::STABLE_ENVIRONMENT, "environment.stable"),
     (keys::ENVIRONMENT_VOLUME, "environment.volume"),
@@ -23,6 +23,7 @@ const FIELDS: [(&str, &str); 7] = [
     (keys::ENVIRONMENT_ALLOW, "environment.allowed_names"),
     (keys::INHERIT_LABELS, "inheritance.labels"),
     (keys::INHERIT_ANNOTATIONS, "inheritance.annotations"),
+    (keys::STATUS_LABELS, "status_labels"),
 ];
 
 /// Whether an annotation is one that a field stands for.
@@ -80,6 +81,28 @@ pub(super) fn show(metadata: &ObjectMeta, spec: &mut v1::RolloutSpec) {
     };
     spec.environment = (environment != v1::PodEnvironment::default()).then_some(environment);
     spec.inheritance = (inheritance != v1::Inheritance::default()).then_some(inheritance);
+    spec.status_labels = status_labels(metadata).ok().flatten();
+}
+
+/// The fields whose annotations say what was not [`show`]n.
+pub(super) fn unreadable(
+    metadata: &ObjectMeta,
+    shown: &v1::RolloutSpec,
+) -> impl Iterator<Item = &'static str> {
+    let mut spec = v1::RolloutSpec {
+        environment: shown.environment.clone(),
+        inheritance: shown.inheritance.clone(),
+        status_labels: shown.status_labels,
+        ..v1::RolloutSpec::default()
+    };
+    let read = store(&mut spec, &Path::default(), &mut Faults::default());
+    let is_unreadable = move |key: &str| {
+        let is_stated =
+            metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
+        // Names that are allowed can be none at all.
+        is_stated && !read.contains_key(key) && key != keys::ENVIRONMENT_ALLOW
+    };
+    FIELDS.iter().filter(move |(key, _)| is_unreadable(key)).map(|(_, field)| *field)
 }
 
 fn policy(policy: Inheritance) -> v1::InheritancePolicy {
@@ -124,6 +147,7 @@ pub(super) fn store(spec: &mut v1::RolloutSpec, at: &Path, faults: &mut Faults) 
             annotations.map(|policy| policy_text(policy, &at.field("annotations"), faults)),
         );
     }
+    put(keys::STATUS_LABELS, spec.status_labels.take().map(|has| has.to_string()));
     annotations
 }
 
@@ -164,11 +188,14 @@ fn policy_text(policy: v1::InheritancePolicy, at: &Path, faults: &mut Faults) ->
 mod tests {
     use super::*;
 
-    fn shown(annotations: &[(&str, &str)]) -> v1::RolloutSpec {
+    fn metadata(annotations: &[(&str, &str)]) -> ObjectMeta {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let metadata = ObjectMeta { annotations: Some(annotations.collect()), ..ObjectMeta::default() };
+        ObjectMeta { annotations: Some(annotations.collect()), ..ObjectMeta::default() }
+    }
+
+    fn shown(annotations: &[(&str, &str)]) -> v1::RolloutSpec {
         let mut spec = v1::RolloutSpec::default();
-        show(&metadata, &mut spec);
+        show(&metadata(annotations), &mut spec);
         spec
     }
 
@@ -182,11 +209,13 @@ mod tests {
             (keys::INHERIT_ANNOTATIONS, "none"),
             (keys::INHERIT_LABELS, "prefixes:a/,b"),
             (keys::STABLE_ENVIRONMENT, "{}"),
+            (keys::STATUS_LABELS, "false"),
         ];
         let mut spec = shown(&annotations);
         let environment = spec.environment.clone().unwrap();
         assert_eq!(environment.stable, Some(v1::EnvironmentValues::default()));
         assert_eq!(environment.window.unwrap().seconds, 90);
+        assert_eq!(spec.status_labels, Some(false));
         assert_eq!(spec.inheritance.as_ref().unwrap().labels.as_ref().unwrap().prefixes, ["a/", "b"]);
         let mut faults = Faults::default();
         let stored = store(&mut spec, &Path::root("rollout").field("spec"), &mut faults);
@@ -197,14 +226,26 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_shown() {
-        let spec = shown(&[
+    fn what_cannot_be_read_is_named_and_not_shown() {
+        let annotations = [
             (keys::CANARY_ENVIRONMENT, "A=1"),
             (keys::ENVIRONMENT_VOLUME, "/live"),
             (keys::ENVIRONMENT_WINDOW, "soon"),
             (keys::INHERIT_LABELS, "some"),
-        ]);
+            (keys::STATUS_LABELS, "yes"),
+        ];
+        let spec = shown(&annotations);
         assert_eq!(spec, v1::RolloutSpec::default());
+        let named = [
+            "environment.canary",
+            "environment.volume",
+            "environment.window",
+            "inheritance.labels",
+            "status_labels",
+        ];
+        assert_eq!(unreadable(&metadata(&annotations), &spec).collect::<Vec<_>>(), named);
+        let readable = [(keys::ENVIRONMENT_ALLOW, ""), (keys::STABLE_ENVIRONMENT, "{}"), ("a", "b")];
+        assert_eq!(unreadable(&metadata(&readable), &shown(&readable)).count(), 0);
     }
 
     #[test]

@@ -82,9 +82,10 @@ impl<'a> Record<'a> {
         {
             spec.template = None;
         }
-        if let Some(spec) = &mut spec {
+        let unreadable_fields = spec.as_mut().map(|spec| {
             annotated::show(metadata, spec);
-        }
+            annotated::unreadable(metadata, spec).map(|field| format!("spec.{field}")).collect()
+        });
         let status = match self {
             Self::Decoded(rollout) => status::status(rollout),
             Self::Malformed(metadata, why) => status::malformed(metadata, why),
@@ -101,6 +102,7 @@ impl<'a> Record<'a> {
             delete_time: metadata.deletion_timestamp.as_ref().map(time),
             spec,
             status: Some(status),
+            unreadable_fields: unreadable_fields.unwrap_or_default(),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Wire for v1::RolloutSpec {
             // Annotations hold them.
             environment: None,
             inheritance: None,
+            status_labels: None,
         }
     }
 
@@ -66,6 +67,7 @@ impl Wire for v1::RolloutSpec {
             analysis,
             environment: _,
             inheritance: _,
+            status_labels: _,
         } = self;
         let strategy = strategy.map(|strategy| {
             let (mut canary, mut blue_green) = (None, None);

@@ -85,30 +85,25 @@ pub(super) fn check(object: &Value) -> Result<(), Error> {
 pub(super) fn check_at(object: &Value, place: impl Fn(&Violation) -> String) -> Result<(), Error> {
     let rollout = Rollout::decode(object)
         .map_err(|error| Error::field(path::in_messages(&path::parse(&error.path)), error.why))?;
-    let mut violations = validate::rollout(&rollout);
-    violations.extend(validate::scale_down(&rollout));
+    let violations = validate::rollout(&rollout);
     let fault = |violation: &Violation| Fault::new(place(violation), violation.description());
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations.iter().map(fault).collect())) }
 }
 
-/// Checks what an object says in its metadata, and which labels it gives, as far as it did not say so before.
-pub(super) fn check_metadata(before: Option<&Value>, after: &Value) -> Result<(), Error> {
-    let place = |violation: &Violation| path::in_messages(&violation.path);
-    let faults = new_metadata_faults(before, after, place);
-    if faults.is_empty() { Ok(()) } else { Err(Error::invalid(faults)) }
+/// Checks what an object says that would count for nothing, as far as it did not say so before.
+pub(super) fn check_unheeded(before: Option<&Value>, after: &Value) -> Result<(), Error> {
+    check_unheeded_at(before, after, |violation| path::in_messages(&violation.path))
 }
 
-/// What is wrong with that, by the fields at the violations' places.
-pub(super) fn new_metadata_faults(
+/// The same; the violations name the fields at their places.
+pub(super) fn check_unheeded_at(
     before: Option<&Value>,
     after: &Value,
     place: impl Fn(&Violation) -> String,
-) -> Vec<Fault> {
-    let violations = |object: &Value| Rollout::decode(object).map(|rollout| validate::metadata(&rollout));
-    let known = before.and_then(|before| violations(before).ok()).unwrap_or_default();
-    let found = violations(after).unwrap_or_default().into_iter();
-    let new = found.filter(|violation| !known.contains(violation));
-    new.map(|violation| Fault::new(place(&violation), violation.description())).collect()
+) -> Result<(), Error> {
+    let new = validate::unheeded(before, after).new;
+    let fault = |violation: &Violation| Fault::new(place(violation), violation.description());
+    if new.is_empty() { Ok(()) } else { Err(Error::invalid(new.iter().map(fault).collect())) }
 }
 
 /// The change that brings an object from one state to another; `None` when they are the same.

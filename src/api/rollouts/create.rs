@@ -11,7 +11,7 @@ use super::super::name;
 use super::super::status::Reason;
 use super::super::ticket::Ticket;
 use super::Rollouts;
-use super::change::{check, check_metadata};
+use super::change::{check, check_unheeded};
 use crate::crd::{self, keys};
 use crate::pb::v1;
 use crate::store::Key;
@@ -61,7 +61,7 @@ impl Rollouts {
         object["metadata"]["name"] = json!(key.name);
         object["metadata"]["namespace"] = json!(key.namespace);
         check(&object)?;
-        check_metadata(None, &object)?;
+        check_unheeded(None, &object)?;
         Ok(object)
     }
 

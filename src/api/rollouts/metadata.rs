@@ -11,7 +11,7 @@ use super::super::error::Error;
 use super::super::mutation::Subject;
 use super::super::status::Reason;
 use super::Rollouts;
-use super::change::{check_at, difference, new_metadata_faults, standard};
+use super::change::{check_at, check_unheeded_at, difference, standard};
 use crate::crd::{Strategy, keys};
 use crate::pb::v1;
 use crate::validate::{self, Path, Segment, Violation};
@@ -149,10 +149,7 @@ fn set(
     }
     let place = |violation: &Violation| shown(&violation.path, strategy);
     check_at(&object, place)?;
-    let faults = new_metadata_faults(Some(&subject.object), &object, place);
-    if !faults.is_empty() {
-        return Err(Error::invalid(faults));
-    }
+    check_unheeded_at(Some(&subject.object), &object, place)?;
     Ok(difference(&subject.object, &object))
 }
 

@@ -9,7 +9,7 @@ use super::super::mask;
 use super::super::mutation::{Mutation, Subject};
 use super::super::name;
 use super::Rollouts;
-use super::change::{check, check_metadata, difference};
+use super::change::{check, check_unheeded, difference};
 use crate::pb::v1;
 
 impl Rollouts {
@@ -56,7 +56,7 @@ pub(super) fn update(
         return Ok(None);
     }
     check(&merged)?;
-    check_metadata(Some(&subject.object), &merged)?;
+    check_unheeded(Some(&subject.object), &merged)?;
     Ok(difference(&subject.object, &merged))
 }
 

@@ -51,6 +51,15 @@ impl<K: Eq + Hash> Buckets<K> {
         Ok(())
     }
 
+    /// Gives back what a caller took and did not need.
+    pub(in crate::api) fn give_back(&self, caller: Option<K>) {
+        let mut callers = self.lock();
+        let caller = if callers.contains_key(&caller) { caller } else { None };
+        if let Some(bucket) = callers.get_mut(&caller) {
+            bucket.tokens = (bucket.tokens + 1.0).min(self.burst);
+        }
+    }
+
     fn filled(&self, bucket: Bucket, now: Instant) -> f64 {
         (bucket.tokens + (now - bucket.counted).as_secs_f64() * self.per_second).min(self.burst)
     }
@@ -78,6 +87,18 @@ mod tests {
         assert_eq!(buckets.take(peer(2)), Ok(()));
         tokio::time::advance(Duration::from_millis(100)).await;
         assert_eq!(buckets.take(peer(1)), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_can_be_taken_again() {
+        let buckets = Buckets::new(0.1, 2);
+        buckets.give_back(peer(1));
+        assert_eq!((buckets.take(peer(1)), buckets.take(peer(1))), (Ok(()), Ok(())));
+        assert!(buckets.take(peer(1)).is_err());
+        buckets.give_back(peer(1));
+        assert_eq!(buckets.take(peer(1)), Ok(()));
+        (0..9).for_each(|_| buckets.give_back(peer(1)));
+        assert_eq!((0..9).filter(|_| buckets.take(peer(1)).is_ok()).count(), 2, "no more than a burst");
     }
 
     #[tokio::test(start_paused = true)]

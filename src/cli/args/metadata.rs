@@ -41,6 +41,9 @@ pub(in crate::cli) struct EnvironmentArgs {
     /// A name that looks like that of a credential and is none
     #[arg(long = "allow", value_name = "NAME")]
     pub(in crate::cli) allowed: Vec<String>,
+    /// Give these values alone, whatever was stated before
+    #[arg(long)]
+    pub(in crate::cli) replace: bool,
     #[command(flatten)]
     pub(in crate::cli) guards: Guards,
     #[command(flatten)]

@@ -124,7 +124,7 @@ fn inject<'a>(
     now: Timestamp,
 ) -> Injection<'a> {
     let before = Record::of(set);
-    let own = before.own(&set.template);
+    let own = own(seen, revisions, set, &before);
     let role = Role::of(seen, revisions, set.hash());
     let decision = environment::of_set(seen, set, role.side(), now);
     let environment = environment::annotations(&set.template, decision.effective.as_ref());
@@ -156,6 +156,22 @@ fn inject<'a>(
         events: taken_back.map(|pod| event::environment_taken_back(&set.name, pod)).collect(),
     };
     Injection { set, change, environment: decision, is_recorded }
+}
+
+/// What a set's template has itself. Argo Rollouts overwrites values of it and notes none: those of the newest version stand in the
+/// rollout's template, for as long as it is the newest.
+fn own(seen: &Observed, revisions: &Revisions<'_>, set: &ReplicaSet, record: &Record) -> Metadata {
+    let mut own = record.own(&set.template);
+    let is_newest = revisions.new_set().is_some_and(|new| new.name == set.name);
+    if let Some(template) = seen.rollout.spec.template.as_ref().filter(|_| is_newest) {
+        let mut overwritten = Metadata::of_template(template);
+        let copied = copied(seen, template, set, record);
+        overwritten.retain(|kind, key| {
+            record.injected.has(kind, key) && !record.overridden.has(kind, key) && !copied.has(kind, key)
+        });
+        own.extend(&overwritten);
+    }
+    own
 }
 
 /// What a template has itself under the keys of what is put in.
@@ -222,23 +238,28 @@ pub(super) fn take_out(template: &mut Value, set: &ReplicaSet) {
 /// Takes out of a template what somebody copied into it with a set's template: going back to a version by its set. The set may have been
 /// given another value since.
 pub(super) fn take_out_copied(seen: &Observed, template: &mut Value, set: &ReplicaSet) {
-    let record = Record::of(set);
+    let copied = copied(seen, template, set, &Record::of(set));
+    remove_labels(template, copied.labels.keys());
+    remove_annotations(template, copied.annotations.keys());
+}
+
+/// What was put into a set and stands in another template with a value that a version can have been given.
+fn copied(seen: &Observed, template: &Value, set: &ReplicaSet, record: &Record) -> Metadata {
     let (given, of_set) = (Metadata::of_template(template), Metadata::of_template(&set.template));
-    let mut copied = record.injected;
+    let mut copied = record.injected.clone();
     copied.retain(|kind, key| {
         let value = given.get(kind, key);
         let is_copied = value == of_set.get(kind, key)
             || value.is_some_and(|value| source::could_give(seen, kind, key, value));
         !record.overridden.has(kind, key) && is_copied
     });
-    remove_labels(template, copied.labels.keys());
-    remove_annotations(template, copied.annotations.keys());
+    copied
 }
 
 /// What the newest version's template has itself.
 fn own_of_newest(seen: &Observed, revisions: &Revisions<'_>) -> Metadata {
     match revisions.new_set() {
-        Some(set) => Record::of(set).own(&set.template),
+        Some(set) => own(seen, revisions, set, &Record::of(set)),
         None => seen.rollout.spec.template.as_ref().map(Metadata::of_template).unwrap_or_default(),
     }
 }

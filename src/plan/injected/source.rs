@@ -9,9 +9,9 @@ use super::super::observed::Observed;
 use super::super::revision::Revisions;
 use super::metadata::{Kind, Metadata};
 use super::record::is_reserved;
-use crate::crd::{LabelSelector, PodTemplateMetadata, Strategy, keys};
+use crate::crd::{LabelSelector, PodTemplateMetadata, Strategy};
 use crate::pod_template::is_environment;
-use crate::validate::Side;
+use crate::validate::{Side, status_labels};
 
 /// What a version is to those who look at its pods; those that lead first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,12 +134,8 @@ pub(super) fn could_give(seen: &Observed, kind: Kind, key: &str, value: &str) ->
 
 /// Whether pods carry the status label: the rollout's annotation says so, or else the server's flag.
 pub(super) fn has_status_label(seen: &Observed) -> bool {
-    let annotations = seen.rollout.metadata.annotations.as_ref();
-    match annotations.and_then(|annotations| annotations.get(keys::STATUS_LABELS)).map(String::as_str) {
-        Some("true") => true,
-        Some("false") => false,
-        _ => seen.settings.status_labels.enabled,
-    }
+    let stated = status_labels(&seen.rollout.metadata).ok().flatten();
+    stated.unwrap_or(seen.settings.status_labels.enabled)
 }
 
 /// Whether somebody else decides the status label's key: a template by `own`, or the strategy.

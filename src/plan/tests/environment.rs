@@ -161,3 +161,37 @@ fn what_was_put_into_a_set_is_left_out_where_templates_are_compared() {
         assert_eq!(revision::stripped(set), world.object["spec"]["template"]);
     }
 }
+
+/// The largest environment of such a value that is accepted.
+fn largest(world: &World, character: char) -> String {
+    let of = |count: usize| json!({ "LEVEL": character.to_string().repeat(count) }).to_string();
+    let is_accepted = |count: usize| {
+        let mut object = world.object.clone();
+        object["metadata"]["annotations"][keys::STABLE_ENVIRONMENT] = json!(of(count));
+        let rollout = crate::crd::Rollout::decode(&object).unwrap();
+        crate::validate::environment(&rollout, crate::validate::Side::Stable).is_ok()
+    };
+    let (mut fits, mut does_not) = (0_usize, 256 * 1024);
+    while does_not - fits > 1 {
+        let middle = fits.midpoint(does_not);
+        if is_accepted(middle) { fits = middle } else { does_not = middle }
+    }
+    of(fits)
+}
+
+#[test]
+fn the_largest_environments_fit_into_the_annotations_of_a_set() {
+    for character in ['x', '\u{1}', '"', '$', '\n', 'ß'] {
+        let mut world = with_environment(World::new(2, json!({})));
+        world.edit_metadata(json!({ "annotations": { "note": "x".repeat(70_000) } }));
+        for largest in [largest(&world, character), largest(&world, 'y')] {
+            world.edit_metadata(json!({ "annotations": { keys::STABLE_ENVIRONMENT: largest } }));
+            world.settle();
+            let bytes = set(&world, "v1").annotations.iter().map(|(key, value)| key.len() + value.len());
+            let bytes: usize = bytes.sum();
+            assert!(bytes > 140_000 && bytes <= 256 * 1024, "{character:?}: {bytes}");
+            world.pass(1000);
+            world.settle();
+        }
+    }
+}

@@ -139,6 +139,33 @@ fn a_label_that_the_template_has_itself_comes_back_on_promotion() {
     }
 }
 
+/// Argo Rollouts overwrites such a label and notes nothing of it.
+#[test]
+fn a_label_of_the_template_that_argo_rollouts_overwrote_comes_back_on_promotion() {
+    for mut world in strategies() {
+        world.edit(|spec| {
+            spec["template"]["metadata"]["labels"]["role"] = json!("own");
+            for strategy in spec["strategy"].as_object_mut().unwrap().values_mut() {
+                let fields = strategy.as_object_mut().unwrap();
+                fields.retain(|field, _| !["stableMetadata", "activeMetadata"].contains(&field.as_str()));
+            }
+        });
+        world.settle();
+        world.set_image("v2");
+        world.settle();
+        let name = set(&world, "v2").name.clone();
+        let theirs = world.sets.get_mut(&name).unwrap();
+        theirs.annotations.remove(keys::OVERRIDDEN_METADATA).expect("it was noted by us");
+        assert_eq!(theirs.template["metadata"]["labels"]["role"], "new");
+        let before = world.sets.len();
+        world.settle();
+        promote(&mut world);
+        assert_eq!((label(&world, "v1", "role"), label(&world, "v2", "role")), (text("own"), text("own")));
+        assert_eq!(world.sets.len(), before);
+        world.check_labels();
+    }
+}
+
 #[test]
 fn what_the_strategy_no_longer_says_is_taken_from_sets_and_pods() {
     for mut world in strategies() {
@@ -241,6 +268,9 @@ fn the_rollouts_annotation_outweighs_the_flag() {
         world.object["metadata"]["annotations"] = json!({ keys::STATUS_LABELS: annotation });
         world.settle();
         assert_eq!(label(&world, "v1", STATUS).is_some(), has, "{enabled} {annotation}");
+        let notices: Vec<&str> = world.plan().notices.iter().map(|notice| notice.reason).collect();
+        let expected: &[&str] = if annotation == "perhaps" { &["MetadataIgnored"] } else { &[] };
+        assert_eq!(notices, expected, "{annotation}");
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::crd::{Rollout, RolloutStatus, keys};
 use crate::plan::revision::{self, NewSet};
-use crate::plan::{self, Observed, Plan, ReplicaSet, Service, SetStatus, unsupported};
+use crate::plan::{self, Observed, Plan, ReplicaSet, Service, SetAction, SetStatus, unsupported};
 
 /// What was recorded, by name, and the fields of the status that we would have otherwise.
 const RECORDINGS: [(&str, &str, &[&str]); 8] = [
@@ -229,4 +229,17 @@ fn what_is_to_come_is_known() {
     let [action] = plan.sets.as_slice() else { panic!("{:#?}", plan.sets) };
     assert_eq!(action.name(), "bgdelay-7dcc7ff9cc");
     assert!(action.resizes());
+}
+
+/// What Argo Rollouts overwrote in the newest version's template is noted at once: later nobody could tell. No pod is touched for it.
+#[test]
+fn what_was_overwritten_in_the_newest_template_is_noted() {
+    let (_, text, _) = RECORDINGS.into_iter().find(|(name, ..)| *name == "specpaused").unwrap();
+    let own = json!({ "spec": { "template": { "metadata": { "labels": { "role": "own" } } } } });
+    let plan = Recording::read(text).changed(&own).plan();
+    let [SetAction::Patch { name, write, .. }] = plan.sets.as_slice() else { panic!("{:#?}", plan.sets) };
+    assert_eq!(name, "specpaused-7d4666798c");
+    let noted = &write.patch["metadata"]["annotations"][keys::OVERRIDDEN_METADATA];
+    assert_eq!((noted, write.patch.get("spec")), (&json!(r#"{"labels":{"role":"own"}}"#), None));
+    assert_eq!(plan.pods, []);
 }

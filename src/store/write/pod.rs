@@ -1,14 +1,12 @@
 //! Labels and annotations of live pods.
 //!
 //! By patch, where there is the right to: of the cached pods nobody keeps more than is read. Argo Rollouts' own ClusterRole (contract
-//! A13) grants list and update of pods, but neither patch nor get: then the whole pod is read by a list of one, and put back with
-//! nothing changed but these, under its own version.
-
-use std::sync::atomic::Ordering;
+//! A13) grants list and update of pods, but neither patch nor get: then the whole pod is read by a list of one ([`super::right`]).
 
 use kube::api::{ListParams, Patch, PostParams, TypeMeta};
 use serde_json::Map;
 
+use super::right::{is_at, patch_or_update};
 use super::{
     Api, ApiResource, DynamicObject, Expectation, Key, ObjectId, PodRecord, ResourceExt, Value, Version,
     WriteError, Writer, conditional,
@@ -58,24 +56,10 @@ impl Writer {
         version: &Version,
         patch: &Value,
     ) -> Result<PodRecord, WriteError> {
-        if self.updates_pods.load(Ordering::Relaxed) {
-            return self.update_pod(namespace, pod, version, patch).await;
-        }
         let api: Api<PodRecord> = Api::namespaced(self.client.clone(), namespace);
         let (params, conditional): (_, Patch<Value>) = conditional(patch, version);
-        match self.answer(api.patch(pod, &params, &conditional)).await {
-            Err(WriteError::Refused(refusal)) if refusal.reason == "Forbidden" => {
-                // Of the two refusals the first says which right would be enough.
-                let updated = self.update_pod(namespace, pod, version, patch).await;
-                match updated {
-                    Ok(_) => self.updates_pods.store(true, Ordering::Relaxed),
-                    Err(WriteError::Refused(_)) => return Err(WriteError::Refused(refusal)),
-                    Err(_) => {}
-                }
-                updated
-            }
-            answer => answer,
-        }
+        let patched = self.answer(api.patch(pod, &params, &conditional));
+        patch_or_update(&self.updates_pods, patched, self.update_pod(namespace, pod, version, patch)).await
     }
 
     /// By a list of one and an update of what that gave.
@@ -91,9 +75,7 @@ impl Writer {
         let this = ListParams::default().fields(&format!("metadata.name={pod}"));
         let found = self.answer(api.list(&this)).await?.items.into_iter().next();
         let Some(mut whole) = found else { return Err(WriteError::Gone) };
-        let is_it = whole.uid().as_deref() == Some(&*version.uid)
-            && whole.resource_version().as_deref() == Some(&*version.resource_version);
-        if !is_it {
+        if !is_at(&whole, version) {
             return Err(WriteError::Stale);
         }
         // What is in a list does not say what it is.
@@ -143,48 +125,22 @@ fn entries<'a>(patch: &'a Value, field: &str) -> impl Iterator<Item = (&'a Strin
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use http::Method;
-    use http_body_util::BodyExt as _;
-    use kube::Client;
     use serde_json::json;
 
+    use super::super::answers::{Asked, refused, writer as answered};
     use super::*;
     use crate::store::{Settled, Store};
 
-    /// What was asked: method, path and query, body.
-    type Asked = Arc<Mutex<Vec<(Method, String, Value)>>>;
-
-    /// A writer whose requests are answered so.
+    /// A writer whose cache has the pod.
     fn writer(
         answer: impl Fn(&Method) -> (u16, Value) + Clone + Send + Sync + 'static,
     ) -> (Writer, Asked, Arc<Store>) {
-        let (asked, store) = (Asked::default(), Arc::<Store>::default());
-        let received = Arc::clone(&asked);
-        let serve = move |request: http::Request<kube::client::Body>| {
-            let (received, answer) = (Arc::clone(&received), answer.clone());
-            async move {
-                let (method, uri) = (request.method().clone(), request.uri().to_string());
-                let body = request.into_body().collect().await.unwrap().to_bytes();
-                let body = serde_json::from_slice(&body).unwrap_or_default();
-                let (code, said) = answer(&method);
-                received.lock().unwrap().push((method, uri, body));
-                let said = kube::client::Body::from(said.to_string().into_bytes());
-                Ok::<_, Infallible>(http::Response::builder().status(code).body(said).unwrap())
-            }
-        };
-        let client = Client::new(tower::service_fn(serve), "default");
+        let (writer, asked, store) = answered(answer);
         store.take_in::<PodRecord>(serde_json::from_value(pod("7", &json!({}))).unwrap());
-        (Writer::new(client, Arc::clone(&store)), asked, store)
-    }
-
-    fn refused(code: u16, reason: &str, message: &str) -> (u16, Value) {
-        (
-            code,
-            json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message }),
-        )
+        (writer, asked, store)
     }
 
     fn pod(version: &str, labels: &Value) -> Value {
