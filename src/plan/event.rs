@@ -154,6 +154,12 @@ pub fn step_plugin_transition(entry: &StepPluginStatus) -> Event {
     }
 }
 
+/// A step plugin is to be asked and cannot be.
+#[must_use]
+pub fn plugin_unusable(message: &str) -> Event {
+    warning("StepPluginUnusable", message.to_owned())
+}
+
 /// An update was aborted.
 #[must_use]
 pub fn aborted(message: &str) -> Event {

@@ -52,7 +52,7 @@ pub use observed::{
     Attempt, DefaultedTemplate, FieldPath, Observed, Pod, PodFault, PodPart, ReplicaSet, Service, SetFailure,
     SetStatus, Setback, UNAVAILABLE, Workload,
 };
-pub use plugin::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply};
+pub use plugin::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply, UpdateId};
 pub use settings::{Settings, StatusLabels};
 
 use crate::crd::{RolloutStatus, Strategy};
@@ -245,10 +245,7 @@ fn roll_out(
     let (duration, ended) = duration::duration(&course);
     let status = with_conditions(seen, RolloutStatus { duration, ..status.clone() }, conditions);
 
-    let turn = facts.canary().map_or_else(plugin::Turn::default, |canary| {
-        plugin::turn(seen, revisions, &progress.stance, canary, now)
-    });
-    progress.events.extend(plugin::transitions(seen.rollout.status(), &progress.stance.plugins.statuses));
+    let plugins = plugin::part(&facts, &status);
     let injections = injected::Injections::decide(seen, revisions, now);
     let mut sets = sets::sizes(seen, revisions, &stance, &sizing, &injections);
     let surplus = sets::beyond_limit(seen, revisions);
@@ -258,7 +255,7 @@ fn roll_out(
     let services = [services, service::releases(seen)].concat();
     let labelling = injections.labelling(seen, revisions);
     let (taken_back, watched_until) = injections.environments();
-    let workload = workload::scaled(seen, revisions, &stance, &status, &sets);
+    let workload = workload::scaled(seen, &stance, &status, &sets);
     let moves = explain::Moves {
         sizing: &sizing,
         services: &services,
@@ -267,9 +264,14 @@ fn roll_out(
         labelling: labelling.as_ref(),
     };
     let blockers = [explain::blockers(&facts, &status, moves), taken_back].concat();
-    let wakes = [progress.wake_at, turn.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
-    let rollout =
-        rollout_part::rollout_part(seen, revisions, &stance, &status, [progress.events, turned].concat());
+    let wakes = [progress.wake_at, plugins.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
+    let rollout = rollout_part::rollout_part(
+        seen,
+        revisions,
+        &stance,
+        &status,
+        [progress.events, plugins.events, turned].concat(),
+    );
     // Sizes and evictions each count on the pods that the other leaves.
     let is_resizing = sets.iter().any(SetAction::resizes);
     Plan {
@@ -285,11 +287,12 @@ fn roll_out(
             conditions::unsaid(&facts),
             injected::notices(labelling.as_ref()),
             inherited::notices(seen).collect(),
+            plugins.notices,
         ]
         .concat(),
         labelling,
-        call: turn.call.filter(|_| plugin::is_told(seen.rollout.status(), &status)),
-        answer_is_stale: seen.plugins.answer.is_some() && !stance.plugins.took_answer,
+        call: plugins.call,
+        answer_is_stale: plugins.answer_is_stale,
         wake_at: wakes.into_iter().flatten().min(),
         ..Plan::default()
     }

@@ -11,10 +11,12 @@ mod wait;
 
 use jiff::Timestamp;
 
-pub use call::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply};
-pub(super) use record::{Record, transitions};
+pub use call::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply, UpdateId};
+pub(super) use record::Record;
 pub(super) use wait::blockers;
 
+use super::conditions::Facts;
+use super::event::Event;
 use super::observed::Observed;
 use super::revision::Revisions;
 use super::stance::Stance;
@@ -34,42 +36,81 @@ struct Task<'a> {
 }
 
 /// What is asked now, and when it is time to ask again.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Turn {
-    pub(super) call: Option<Call>,
-    pub(super) wake_at: Option<Timestamp>,
+#[derive(Default)]
+struct Turn {
+    call: Option<Call>,
+    wake_at: Option<Timestamp>,
 }
 
-/// What is to be asked by where the update stands.
-pub(super) fn turn(
+/// A plan's part about step plugins.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) call: Option<Call>,
+    pub(super) answer_is_stale: bool,
+    pub(super) wake_at: Option<Timestamp>,
+    /// What has changed in what they do.
+    pub(super) events: Vec<Event>,
+    pub(super) notices: Vec<Event>,
+}
+
+/// Decides it, where the plan leads to `status`.
+pub(super) fn part(facts: &Facts<'_>, status: &RolloutStatus) -> Part {
+    let Facts { seen, stance, .. } = facts;
+    let answer_is_stale = seen.plugins.answer.is_some() && !stance.plugins.took_answer;
+    let Some(canary) = facts.canary() else { return Part { answer_is_stale, ..Part::default() } };
+    let Turn { call, wake_at } = turn(seen, facts.revisions, stance, canary, facts.now);
+    let before = seen.rollout.status();
+    Part {
+        call: call.filter(|_| is_told(before, status)),
+        answer_is_stale,
+        wake_at,
+        events: record::transitions(before, &stance.plugins.statuses).collect(),
+        notices: wait::notices(facts, canary),
+    }
+}
+
+/// What is to be asked by where the update stands. What is undone is so in order; else what is due comes first.
+fn turn(
     seen: &Observed,
     revisions: &Revisions<'_>,
     stance: &Stance,
     canary: &CanaryStrategy,
     now: Timestamp,
 ) -> Turn {
-    let tasks = tasks(seen, revisions, stance, canary);
-    let Some(task) = tasks.into_iter().find(|task| state(seen, task.name) == PluginState::Ready) else {
-        return Turn::default();
-    };
-    match stance.plugins.due(&task) {
-        Some(due) if due > now => Turn { call: None, wake_at: Some(due) },
-        _ => Turn { call: Some(call(revisions, stance, canary, &task)), wake_at: None },
+    let mut tasks = tasks(seen, revisions, stance, canary);
+    tasks.retain(|task| state(seen, task.name) == PluginState::Ready);
+    if stance.is_aborted() {
+        tasks.truncate(1);
+    }
+    let due = |task: &Task<'_>| stance.plugins.due(task).filter(|due| *due > now);
+    match tasks.iter().find(|task| due(task).is_none()) {
+        Some(task) => Turn { call: Some(call(seen, revisions, stance, canary, task)), wake_at: None },
+        None => Turn { call: None, wake_at: tasks.iter().filter_map(due).min() },
     }
 }
 
-fn call(revisions: &Revisions<'_>, stance: &Stance, canary: &CanaryStrategy, task: &Task<'_>) -> Call {
-    let step = step_at(canary, task.index).filter(|step| step.name == task.name);
+fn call(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    canary: &CanaryStrategy,
+    task: &Task<'_>,
+) -> Call {
+    let Task { index, name, operation } = task;
+    let step = step_at(canary, *index).filter(|step| step.name == *name);
+    let entries = [operation, &StepPluginOperation::Run].into_iter();
+    let mut entries = entries.filter_map(|operation| stance.plugins.of(*index, name, operation));
     Call {
         asked: Asked {
-            pod_hash: revisions.hash.clone(),
-            index: task.index,
-            name: task.name.to_owned(),
-            operation: task.operation.clone(),
-            executions: stance.plugins.executions(task.index, task.name, &task.operation),
+            update: record::update(seen, revisions),
+            index: *index,
+            name: (*name).to_owned(),
+            operation: operation.clone(),
+            executions: stance.plugins.executions(*index, name, operation),
         },
         config: step.and_then(|step| step.config.clone()),
-        status: stance.plugins.of(task.index, task.name).and_then(|entry| entry.status.clone()),
+        // What is undone or ended knows what Run said last.
+        status: entries.next().and_then(|entry| entry.status.clone()),
     }
 }
 
@@ -80,21 +121,29 @@ fn tasks<'a>(
     stance: &'a Stance,
     canary: &'a CanaryStrategy,
 ) -> Vec<Task<'a>> {
-    let of_entry =
-        |entry: &'a StepPluginStatus, operation| Task { index: entry.index, name: &entry.name, operation };
-    let mut entries: Vec<&StepPluginStatus> = stance.plugins.statuses.iter().collect();
+    let record = &stance.plugins;
+    let mut runs: Vec<&StepPluginStatus> =
+        record.statuses.iter().filter(|entry| entry.operation == StepPluginOperation::Run).collect();
+    let follow = |runs: Vec<&'a StepPluginStatus>, operation: StepPluginOperation| {
+        let tasks = runs.into_iter().map(|run| Task {
+            index: run.index,
+            name: &run.name,
+            operation: operation.clone(),
+        });
+        tasks.filter(|task| !record.is_over(task.index, task.name, &task.operation)).collect::<Vec<_>>()
+    };
     let mut tasks: Vec<Task<'_>> = match stance.is_aborted() {
         true => {
-            entries.sort_by_key(|entry| std::cmp::Reverse(entry.index));
-            let undone = entries.into_iter().filter(|entry| is_to_be_undone(entry));
-            undone.map(|entry| of_entry(entry, StepPluginOperation::Abort)).collect()
+            runs.retain(|run| run.disabled != Some(true) && run.phase != Some(StepPluginPhase::Failed));
+            runs.sort_by_key(|run| std::cmp::Reverse(run.index));
+            follow(runs, StepPluginOperation::Abort)
         }
         false => {
-            entries.sort_by_key(|entry| entry.index);
-            let is_left = |entry: &&StepPluginStatus| stance.step.is_none_or(|step| entry.index < step);
-            let stopped = entries.into_iter().filter(is_left).filter(|entry| is_to_be_stopped(entry));
-            let stopped = stopped.map(|entry| of_entry(entry, StepPluginOperation::Terminate));
-            stopped.chain(current(seen, revisions, stance, canary)).collect()
+            let is_left = |run: &StepPluginStatus| stance.step.is_none_or(|step| run.index < step);
+            runs.retain(|run| is_left(run) && !record::is_over(run));
+            runs.sort_by_key(|run| run.index);
+            let stopped = follow(runs, StepPluginOperation::Terminate);
+            stopped.into_iter().chain(current(seen, revisions, stance, canary)).collect()
         }
     };
     tasks.retain(|task| state(seen, task.name) != PluginState::Disabled);
@@ -110,10 +159,11 @@ fn current<'a>(
 ) -> Option<Task<'a>> {
     let Some(StepAction::Plugin(step)) = stance.action(canary) else { return None };
     let index = stance.step?;
+    let has_pods = revisions.new_set().is_some() && !stance.stable.is_empty();
     let waits = seen.rollout.spec.paused()
         || stance.is_promoted(revisions)
-        || stance.plugins.has_run(index, &step.name);
-    (!waits).then(|| Task { index, name: &step.name, operation: StepPluginOperation::Run })
+        || stance.plugins.is_over(index, &step.name, &StepPluginOperation::Run);
+    (has_pods && !waits).then(|| Task { index, name: &step.name, operation: StepPluginOperation::Run })
 }
 
 fn step_at(canary: &CanaryStrategy, index: i32) -> Option<&PluginStep> {
@@ -121,35 +171,15 @@ fn step_at(canary: &CanaryStrategy, index: i32) -> Option<&PluginStep> {
     step.plugin.as_ref()
 }
 
-fn is_under_way(entry: &StepPluginStatus) -> bool {
-    matches!(entry.phase, None | Some(StepPluginPhase::Running | StepPluginPhase::Error))
-}
-
-/// Whether an abort has something of it to undo.
-fn is_to_be_undone(entry: &StepPluginStatus) -> bool {
-    let is_done = entry.phase == Some(StepPluginPhase::Successful);
-    match entry.operation {
-        StepPluginOperation::Run => entry.disabled != Some(true) && (is_done || is_under_way(entry)),
-        StepPluginOperation::Abort => is_under_way(entry),
-        _ => false,
-    }
-}
-
-/// Whether it still does what nobody waits for any more.
-fn is_to_be_stopped(entry: &StepPluginStatus) -> bool {
-    matches!(entry.operation, StepPluginOperation::Run | StepPluginOperation::Terminate)
-        && is_under_way(entry)
-}
-
 /// Whether a plugin's step is passed. That of a disabled plugin is noted as done.
 pub(super) fn passes(stance: &mut Stance, seen: &Observed, step: &PluginStep, now: Timestamp) -> bool {
+    const RUN: StepPluginOperation = StepPluginOperation::Run;
     let Some(index) = stance.step else { return false };
-    if state(seen, &step.name) == PluginState::Disabled && !stance.plugins.has_run(index, &step.name) {
+    if state(seen, &step.name) == PluginState::Disabled && !stance.plugins.is_over(index, &step.name, &RUN) {
         stance.plugins.disabled(index, &step.name, now);
     }
-    stance.plugins.of(index, &step.name).is_some_and(|entry| {
-        entry.operation == StepPluginOperation::Run && entry.phase == Some(StepPluginPhase::Successful)
-    })
+    let entry = stance.plugins.of(index, &step.name, &RUN);
+    entry.is_some_and(|entry| entry.phase == Some(StepPluginPhase::Successful))
 }
 
 /// Why the plugin of the current step ends the update; `None` where it does not (contract 4.7 «abort causes», which count steps from 1).
@@ -157,17 +187,15 @@ pub(super) fn failure(stance: &Stance, canary: &CanaryStrategy) -> Option<String
     let Some(StepAction::Plugin(step)) = stance.action(canary).filter(|_| !stance.is_aborted()) else {
         return None;
     };
-    let entry = stance.plugins.of(stance.step?, &step.name)?;
-    let has_failed =
-        entry.operation == StepPluginOperation::Run && entry.phase == Some(StepPluginPhase::Failed);
-    has_failed.then(|| {
+    let entry = stance.plugins.of(stance.step?, &step.name, &StepPluginOperation::Run)?;
+    (entry.phase == Some(StepPluginPhase::Failed)).then(|| {
         let message = entry.message.as_deref().unwrap_or_default();
         format!("Step Plugin {} ({}) failed: {message}", entry.index.saturating_add(1), entry.name)
     })
 }
 
 /// Whether the stored status says all of where the update stands: only then is a plugin asked.
-pub(super) fn is_told(before: &RolloutStatus, after: &RolloutStatus) -> bool {
+fn is_told(before: &RolloutStatus, after: &RolloutStatus) -> bool {
     let stands = |status: &RolloutStatus| {
         let (pods, steps) = (status.current_pod_hash().to_owned(), status.current_step_hash().to_owned());
         (
@@ -185,19 +213,19 @@ pub(super) fn is_told(before: &RolloutStatus, after: &RolloutStatus) -> bool {
 /// Whether a plugin can be asked.
 fn state(seen: &Observed, name: &str) -> PluginState {
     let unusable = |why: &str| PluginState::Unusable(why.to_owned());
+    let Some(known) = &seen.plugins.known else { return unusable("its configuration is being read") };
     let is_pruned = seen.pruned.iter().any(|path| {
         let field: Vec<&str> = path.iter().map(String::as_str).collect();
         ["canary", "stepPluginStatuses"].starts_with(&field)
     });
-    if is_pruned {
-        return unusable(
-            "the cluster's definition of Rollouts is older than status.canary.stepPluginStatuses: apply a newer one",
-        );
-    }
-    let Some(known) = &seen.plugins.known else { return unusable("the configuration was not read yet") };
     match (known.by_name.get(name), &known.fault) {
+        (Some(PluginState::Ready), _) if is_pruned => unusable(
+            "the cluster's definition of Rollouts is older than status.canary.stepPluginStatuses: apply a newer one and restart rolloutd",
+        ),
         (Some(state), _) => state.clone(),
         (None, Some(fault)) => unusable(fault),
-        (None, None) => unusable("stepPlugins of ConfigMap argo-rollouts-config does not name it"),
+        (None, None) => unusable(
+            "stepPlugins of ConfigMap argo-rollouts-config does not name it: add it there and restart rolloutd, or change the step",
+        ),
     }
 }

@@ -62,7 +62,7 @@ fn waits_for_fresh_start(seen: &Observed, revisions: &Revisions<'_>, stance: &St
 
 fn object(seen: &Observed, revisions: &Revisions<'_>, stance: &Stance) -> Option<Write> {
     let mut patch = Map::new();
-    let mut annotations = workload::notes(seen, revisions);
+    let mut annotations = workload::notes(seen);
     let mut events = Vec::new();
     if revisions.new_set().is_some() && metadata::recorded_revision(seen) != revisions.number {
         let number = revisions.number.to_string();

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::action::{SetAction, WorkloadAction, Write};
 use super::blocker::{Blocker, BlockerReason, Object};
 use super::event;
+use super::metadata;
 use super::observed::{Observed, ReplicaSet, Workload};
-use super::revision::Revisions;
 use super::stance::Stance;
 use crate::crd::{RolloutPhase, RolloutStatus, ScaleDown, WorkloadKind, WorkloadName, keys};
 
@@ -49,9 +49,9 @@ pub(super) fn generation_note(seen: &Observed) -> Map<String, Value> {
 
 /// All annotations of the rollout about its workload that are to be changed.
 #[must_use]
-pub(super) fn notes(seen: &Observed, revisions: &Revisions<'_>) -> Map<String, Value> {
+pub(super) fn notes(seen: &Observed) -> Map<String, Value> {
     let mut notes = generation_note(seen);
-    let replicas = Takeover::of(seen, revisions).and_then(|takeover| {
+    let replicas = Takeover::of(seen).and_then(|takeover| {
         let before =
             takeover.before.or(Some(takeover.deployment.replicas).filter(|replicas| *replicas > 0))?;
         (!takeover.is_over(seen)).then_some(before.to_string())
@@ -79,14 +79,15 @@ struct Takeover<'a> {
 }
 
 impl<'a> Takeover<'a> {
-    fn of(seen: &'a Observed, revisions: &Revisions<'_>) -> Option<Self> {
+    fn of(seen: &'a Observed) -> Option<Self> {
         let deployment =
             seen.workload.as_deref().filter(|workload| workload.name.kind == WorkloadKind::Deployment)?;
         let scale_down = seen.rollout.spec.workload_ref.as_ref()?.scale_down();
         let scales = matches!(scale_down, ScaleDown::OnSuccess | ScaleDown::Progressively);
         let before = annotation(seen, keys::WORKLOAD_REPLICAS).and_then(|text| text.parse().ok());
         let before = before.filter(|replicas| *replicas > 0);
-        let goes_on = revisions.number <= 1 || before.is_some();
+        // By what is recorded: the first revision may be over before anything of it could be written (seed 2516).
+        let goes_on = metadata::recorded_revision(seen) <= 1 || before.is_some();
         (scales && goes_on).then_some(Self { deployment, scale_down, before })
     }
 
@@ -105,12 +106,11 @@ fn was_healthy(seen: &Observed) -> bool {
 #[must_use]
 pub(super) fn scaled(
     seen: &Observed,
-    revisions: &Revisions<'_>,
     stance: &Stance,
     status: &RolloutStatus,
     sets: &[SetAction],
 ) -> Option<WorkloadAction> {
-    let takeover = Takeover::of(seen, revisions)?;
+    let takeover = Takeover::of(seen)?;
     // What it had must be known before it loses any.
     let before = takeover.before.filter(|_| !stance.fresh)?;
     let deployment = takeover.deployment;

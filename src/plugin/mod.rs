@@ -47,7 +47,7 @@ pub trait AskPlugins: std::fmt::Debug + Send + Sync {
     /// What a plan is to know of them.
     fn known(&self) -> Arc<KnownPlugins>;
 
-    /// Asks one, of which `rollout` is told as it is stored. It may be asked twice.
+    /// Asks one, of which `rollout` is told as plans see it. It may be asked twice.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl StepPlugins {
         Arc::clone(&self.known)
     }
 
-    /// Asks a plugin, of which `rollout` is told as it is stored. Its process is started where none runs, and once more where it turns out
+    /// Asks a plugin, of which `rollout` is told as plans see it. Its process is started where none runs, and once more where it turns out
     /// to be gone, so that it may be asked twice.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::*;
 use crate::crd::StepPluginPhase;
 use crate::pb::plugin::v1::step_plugin_service_server::{StepPluginService, StepPluginServiceServer};
 use crate::pb::wide::{struct_to_json, value_to_json};
-use crate::plan::Asked;
+use crate::plan::{Asked, UpdateId};
 
 /// A plugin that does as the step's configuration says.
 struct Fake;
@@ -154,7 +154,7 @@ fn ids(file: &Path) -> Vec<String> {
 
 fn call(operation: StepPluginOperation, config: Value) -> Call {
     let asked =
-        Asked { pod_hash: "abc".to_owned(), index: 2, name: NAMES[0].to_owned(), operation, executions: 0 };
+        Asked { update: UpdateId::default(), index: 2, name: NAMES[0].to_owned(), operation, executions: 0 };
     Call { asked, config: Some(config), status: None }
 }
 

@@ -187,14 +187,15 @@ impl Memory {
         self.lock().entry(key.clone()).or_default().defaulted = Some(DefaultedTemplate { given, stored });
     }
 
-    /// Labels of some pods of a ReplicaSet were written, and those of others refused (uids). Says whether there are any left that were.
-    pub fn labelled(&self, key: &Key, set: &str, written: &[&str], refused: &[&str]) -> bool {
+    /// Labels of some pods of a ReplicaSet were written, and those of others refused (uids); `all`: others would be as well, as far as is
+    /// known. Says whether there are any left that were refused.
+    pub fn labelled(&self, key: &Key, set: &str, written: &[&str], refused: &[&str], all: bool) -> bool {
         let mut inner = self.lock();
         let unlabelled = &mut inner.entry(key.clone()).or_default().unlabelled;
         let known = unlabelled.entry(set.to_owned()).or_default();
         known.pods.extend(refused.iter().map(|&uid| uid.to_owned()));
         known.pods.retain(|uid| !written.contains(&uid.as_str()));
-        known.all = written.is_empty();
+        known.all = all;
         let is_any_left = !known.pods.is_empty();
         if !is_any_left {
             unlabelled.remove(set);
@@ -231,6 +232,11 @@ impl Memory {
         if let Some(entry) = self.lock().get_mut(key) {
             entry.answer.take_if(|known| known == answer);
         }
+    }
+
+    /// Forgets what plugins answered.
+    pub fn forget_answers(&self) {
+        self.lock().values_mut().for_each(|entry| entry.answer = None);
     }
 
     /// Forgets a rollout.
@@ -287,15 +293,15 @@ mod tests {
         let may = |uid: &str| memory.may_label(&key, "web-1", uid, now);
         assert!(may("a"));
         memory.refused(&key, attempt.clone(), "Forbidden", "frozen", now);
-        assert!(memory.labelled(&key, "web-1", &[], &["a", "b"]));
+        assert!(memory.labelled(&key, "web-1", &[], &["a", "b"], true));
         assert!(!may("a") && !may("c"), "as far as is known it is so of all");
-        assert!(memory.labelled(&key, "web-1", &["c"], &["a"]));
+        assert!(memory.labelled(&key, "web-1", &["c"], &["a"], false));
         assert!(!may("a") && !may("b") && may("d"));
         let remembered = memory.about(&key, &Rollout::default());
         assert_eq!(remembered.unlabelled, ["a", "b"].map(str::to_owned).into());
-        assert!(!memory.labelled(&key, "web-1", &["a", "b"], &[]));
+        assert!(!memory.labelled(&key, "web-1", &["a", "b"], &[], false));
         memory.refused(&key, attempt, "Forbidden", "frozen", now);
-        memory.labelled(&key, "web-1", &["c"], &["a"]);
+        memory.labelled(&key, "web-1", &["c"], &["a"], false);
         assert!(memory.keep_setbacks(&key, |_| false));
         assert!(memory.about(&key, &Rollout::default()).unlabelled.is_empty());
     }

@@ -65,6 +65,14 @@ pub struct Refusal {
     pub fate: Fate,
 }
 
+impl Refusal {
+    /// Whether there is no right to the write, rather than that this one is not admitted, which servers call forbidden as well.
+    #[must_use]
+    pub fn lacks_right(&self) -> bool {
+        self.reason == "Forbidden" && self.message.contains(" is forbidden: User ")
+    }
+}
+
 /// What a refusal says of the write that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -38,9 +38,6 @@ const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(5);
 /// The reason of a write that was taken and did not stay.
 const NOT_KEPT: &str = "NotKept";
 
-/// The reason of a write that there is no right to.
-const FORBIDDEN: &str = "Forbidden";
-
 /// What became of a write.
 type Outcome<'a> = (&'a PodAction, Result<(), Refusal>);
 
@@ -75,20 +72,22 @@ impl Worker {
         for outcome in outcomes.into_iter().flatten() {
             by_set.entry(&outcome.0.set).or_default().push(outcome);
         }
-        by_set.iter().for_each(|(set, outcomes)| self.learn(set, outcomes));
+        let is_forbidden = forbidden.into_inner();
+        by_set.iter().for_each(|(set, outcomes)| self.learn(set, outcomes, is_forbidden));
         let rest = most.saturating_sub(began.elapsed());
         self.stop.clone().run_until_cancelled_owned(clock::real_sleep(rest)).await;
     }
 
     /// Remembers what became of writes to pods of a set. One that is refused holds up the others for no longer than it must.
-    fn learn(&self, set: &str, outcomes: &[Outcome<'_>]) {
+    fn learn(&self, set: &str, outcomes: &[Outcome<'_>], is_forbidden: bool) {
         let (memory, attempt) = (&self.shared.store.memory, Attempt::Label(set.to_owned()));
         let (written, refused): (Vec<_>, Vec<_>) = outcomes.iter().partition(|(_, outcome)| outcome.is_ok());
-        if !memory.labelled(&self.key, set, &uids(&written), &uids(&refused)) {
-            memory.succeeded(&self.key, &attempt);
-        }
+        // First, so that no plan finds pods that were refused without the refusal.
         if let Some((_, Err(refusal))) = refused.first() {
-            self.shared.refused(&self.key, attempt, &refusal.reason, &refusal.message);
+            self.shared.refused(&self.key, attempt.clone(), &refusal.reason, &refusal.message);
+        }
+        if !memory.labelled(&self.key, set, &uids(&written), &uids(&refused), is_forbidden) {
+            memory.succeeded(&self.key, &attempt);
         }
     }
 
@@ -118,7 +117,7 @@ impl Worker {
             Ok(Kept::No) => Some((action, Err(not_kept(action)))),
             Err(WriteError::Stale | WriteError::Gone | WriteError::Taken) => None,
             Err(WriteError::Refused(refusal)) => {
-                forbidden.fetch_or(refusal.reason == FORBIDDEN, Ordering::Relaxed);
+                forbidden.fetch_or(refusal.lacks_right(), Ordering::Relaxed);
                 Some((action, Err(refusal)))
             }
         }

@@ -91,7 +91,7 @@ impl Workers {
         );
         let restarts = restart::run(planner.shared(), writer.clone(), self.rollout_limit, stop.clone());
         let labels = label::run(planner.shared(), writer.clone(), self.label_limit, stop.clone());
-        let calls = step_plugin::run(planner.shared(), self.plugins, self.rollout_limit, stop.clone());
+        let calls = step_plugin::run(planner.shared(), self.plugins, stop.clone());
         let sets = replica_set::run(planner.shared(), writer, recorder, self.set_limit, stop.clone());
         let others = activity::run(self.store, self.activities, self.clock, stop.clone());
         let planning = planner.run(stop.clone());

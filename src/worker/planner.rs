@@ -156,6 +156,8 @@ impl Planner {
     /// Plans until it is told to stop.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.shared.store.changes();
+        // What was answered while this process led before may be about another attempt.
+        self.shared.store.memory.forget_answers();
         self.suspect_unknown_sets();
         self.wake_all();
         loop {

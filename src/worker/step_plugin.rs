@@ -15,6 +15,9 @@ use crate::plan::{Answer, Call};
 use crate::plugin::AskPlugins;
 use crate::store::Key;
 
+/// How many rollouts' plugins are asked at the same time: they may take a minute each, and those of one plugin keep nobody else's waiting.
+const AT_ONCE: usize = 512;
+
 /// The plugin's part of a plan.
 pub(super) struct CallJob {
     pub(super) call: Call,
@@ -26,7 +29,6 @@ pub(super) struct CallJob {
 pub(super) async fn run(
     shared: Arc<Shared>,
     plugins: Arc<OnceLock<Arc<dyn AskPlugins>>>,
-    limit: usize,
     stop: CancellationToken,
 ) {
     let carry_out = |key: Key, job: CallJob| {
@@ -38,7 +40,7 @@ pub(super) async fn run(
         }
         .instrument(span)
     };
-    work(&shared.calls, limit, stop.clone(), carry_out).await;
+    work(&shared.calls, AT_ONCE, stop.clone(), carry_out).await;
 }
 
 async fn ask(shared: Arc<Shared>, plugins: Arc<OnceLock<Arc<dyn AskPlugins>>>, key: Key, job: CallJob) {

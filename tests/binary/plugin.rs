@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
 use rolloutd::crd::{StepPluginOperation, StepPluginPhase};
-use rolloutd::plan::{Asked, Call, Reply};
+use rolloutd::plan::{Asked, Call, Reply, UpdateId};
 use rolloutd::plugin::{Configuration, StepPlugins};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn plugins() -> StepPlugins {
 
 async fn ask(plugins: &StepPlugins, operation: StepPluginOperation, config: Value, before: &Reply) -> Reply {
     let asked = Asked {
-        pod_hash: "abc".to_owned(),
+        update: UpdateId::default(),
         index: 1,
         name: "example/smoke-test".to_owned(),
         operation,

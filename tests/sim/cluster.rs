@@ -241,6 +241,10 @@ impl Cluster {
         RolloutServiceClient::new(self.members[self.leader()].process.api().router())
     }
 
+    pub fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+
     pub fn watcher(&self) -> MutexGuard<'_, Watcher> {
         self.watcher.lock().unwrap()
     }

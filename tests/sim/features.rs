@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplate};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use rolloutd::crd::{Rollout, StepPluginPhase, keys};
+use rolloutd::crd::{Rollout, StepPluginOperation, StepPluginPhase, StepPluginStatus, keys};
 use rolloutd::pb::v1::blocker::Reason;
 use serde_json::{Value, json};
 
@@ -120,6 +120,9 @@ impl Features {
     }
 }
 
+/// How often plugins are asked in a program at most: three steps, each asked a few times in each attempt.
+const MOST_CALLS: u64 = 250;
+
 /// How many replicas the Deployment had.
 const HAD: i32 = 3;
 
@@ -199,10 +202,17 @@ pub async fn are_right(cluster: &Cluster) -> anyhow::Result<()> {
     is_taken_over(cluster, &rollout).await?;
     is_inherited(cluster, &rollout).await?;
     has_environment(cluster, &rollout).await?;
+    ensure!(cluster.plugins().asked() < MOST_CALLS, "plugins were asked {} times", cluster.plugins().asked());
     let status = rollout.status();
     let asked = status.canary.as_ref().and_then(|canary| canary.step_plugin_statuses.as_ref());
     for entry in asked.into_iter().flatten() {
-        let has_ended = entry.phase == Some(StepPluginPhase::Successful);
+        // A Run that was left has been ended instead.
+        let is_ended = |other: &StepPluginStatus| {
+            other.index == entry.index && other.operation == StepPluginOperation::Terminate
+        };
+        let has_ended = entry.phase == Some(StepPluginPhase::Successful)
+            || (entry.operation == StepPluginOperation::Run
+                && asked.is_some_and(|all| all.iter().any(is_ended)));
         ensure!(has_ended, "plugin {} of step {} is left as {:?}", entry.name, entry.index, entry.phase);
     }
     Ok(())

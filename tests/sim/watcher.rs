@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::labels;
+use crate::plugins::Attempt;
 use crate::properties::{BeyondLimits, By, Judged, Properties, Version};
 use crate::weather::Wire;
 
@@ -51,6 +52,7 @@ pub struct Watcher {
     /// The rollout by each spec that may be acted on: the last that was observed, newer ones, and those that another was observed after
     /// just now, with that time. A changed spec.replicas makes no eviction wrong that was decided before (design.md).
     specs: Vec<(Rollout, Option<Timestamp>)>,
+    attempt: Attempt,
     /// What pods are to the API, once there is one.
     pods: Option<GroupResource>,
 }
@@ -67,6 +69,7 @@ impl Default for Watcher {
             writes: 0,
             disturbed: None,
             specs: Vec::new(),
+            attempt: Attempt::default(),
             pods: None,
         }
     }
@@ -206,6 +209,7 @@ impl Watcher {
         let Some(new) = write.new else { return Ok(()) };
         let rollout: Rollout = parse(new)?;
         check_abort(write)?;
+        self.attempt.check(write, by)?;
         if by == By::Us {
             // Where the stable version is gone, there is nothing to go back to.
             let stable = write.old.and_then(|old| old.pointer("/status/stableRS")?.as_str());

@@ -22,16 +22,29 @@ pub struct Call {
 /// What tells one request from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The update: the hash of its pods.
-    pub pod_hash: String,
+    /// The update.
+    pub update: UpdateId,
     /// Index of the step, from 0.
     pub index: i32,
     /// Name of the plugin.
     pub name: String,
     /// What it is to do.
     pub operation: StepPluginOperation,
-    /// How often the operation was asked for before in this update.
+    /// How often the operation was asked for before, of this step in this update.
     pub executions: i32,
+}
+
+/// What tells one update from another, and from the same one tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateId {
+    /// metadata.uid of the rollout.
+    pub rollout: String,
+    /// The hash of its pods.
+    pub pod_hash: String,
+    /// The hash of its steps.
+    pub step_hash: String,
+    /// When it began, or was last tried again; `None` where the definition of Rollouts does not have status.duration.
+    pub began: Option<Timestamp>,
 }
 
 /// What became of a request.

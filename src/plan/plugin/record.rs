@@ -2,9 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Answer, Asked, Reply, Task};
+use super::{Answer, Asked, Reply, Task, UpdateId};
 use crate::crd::{
-    Extra, RolloutStatus, StepPluginOperation, StepPluginPhase, StepPluginStatus, Time, go_duration,
+    ConditionType, Extra, RolloutStatus, StepPluginOperation, StepPluginPhase, StepPluginStatus, Time,
+    go_duration,
 };
 use crate::plan::event::{self, Event};
 use crate::plan::observed::Observed;
@@ -16,10 +17,13 @@ const LEAST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
 /// After how long a plugin is asked again that does not say, or that could not be asked (contract A13).
 const BACKOFF: SignedDuration = SignedDuration::from_secs(30);
 
+/// After how long a plugin is asked again at the latest, whatever it says.
+const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_hours(24);
+
 /// What was asked of plugins in an update.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::plan) struct Record {
-    /// One for each plugin step that was come to.
+    /// One for each operation of each plugin's step, as the reference keeps them.
     pub(in crate::plan) statuses: Vec<StepPluginStatus>,
     /// Whether the answer that came is among them.
     pub(in crate::plan) took_answer: bool,
@@ -30,6 +34,22 @@ pub(super) fn entries(status: &RolloutStatus) -> &[StepPluginStatus] {
     status.canary.as_ref().and_then(|canary| canary.step_plugin_statuses.as_deref()).unwrap_or_default()
 }
 
+/// What the update that was seen is told from others by.
+pub(super) fn update(seen: &Observed, revisions: &Revisions<'_>) -> UpdateId {
+    let duration = seen.rollout.status().duration.as_ref();
+    UpdateId {
+        rollout: seen.rollout.metadata.uid.clone().unwrap_or_default(),
+        pod_hash: revisions.hash.clone(),
+        step_hash: revisions.step_hash.clone(),
+        began: duration.and_then(|duration| duration.rollout_started_at.as_ref()).map(Time::instant),
+    }
+}
+
+/// Whether an operation has ended.
+pub(super) fn is_over(entry: &StepPluginStatus) -> bool {
+    matches!(entry.phase, Some(StepPluginPhase::Successful | StepPluginPhase::Failed))
+}
+
 impl Record {
     /// By the status that was seen, of an update that stands at `step` (`None`: it has none), with the answer that came.
     pub(in crate::plan) fn seen(
@@ -38,62 +58,63 @@ impl Record {
         is_aborted: bool,
         step: Option<i32>,
     ) -> Self {
-        let stored = entries(seen.rollout.status());
+        let status = seen.rollout.status();
+        let stored = if is_tried_again(status, is_aborted) { &[] } else { entries(status) };
         let statuses = stored.iter().filter(|entry| is_aborted || counts(entry, step)).cloned().collect();
         let mut record = Self { statuses, took_answer: false };
-        if let Some(answer) =
-            seen.plugins.answer.as_ref().filter(|answer| answer.asked.pod_hash == revisions.hash)
+        if let Some(answer) = &seen.plugins.answer
+            && answer.asked.update == update(seen, revisions)
+            && record.awaits(&answer.asked, is_aborted, step)
         {
             record.take(answer);
         }
         record
     }
 
-    /// What is known of a plugin's step.
-    pub(super) fn of(&self, index: i32, name: &str) -> Option<&StepPluginStatus> {
-        self.statuses.iter().find(|entry| entry.index == index && entry.name == name)
+    /// What is known of an operation of a plugin's step.
+    pub(super) fn of(
+        &self,
+        index: i32,
+        name: &str,
+        operation: &StepPluginOperation,
+    ) -> Option<&StepPluginStatus> {
+        self.statuses.iter().find(|entry| is_of(entry, index, name, operation))
     }
 
     /// How often something was asked for.
     pub(super) fn executions(&self, index: i32, name: &str, operation: &StepPluginOperation) -> i32 {
-        let entry = self.of(index, name).filter(|entry| entry.operation == *operation);
-        entry.and_then(|entry| entry.executions).unwrap_or(0)
+        self.of(index, name, operation).and_then(|entry| entry.executions).unwrap_or(0)
     }
 
-    /// Whether a plugin has run to its end, whichever.
-    pub(super) fn has_run(&self, index: i32, name: &str) -> bool {
-        let has_ended = |entry: &StepPluginStatus| {
-            matches!(entry.phase, Some(StepPluginPhase::Successful | StepPluginPhase::Failed))
-        };
-        self.of(index, name)
-            .is_some_and(|entry| entry.operation == StepPluginOperation::Run && has_ended(entry))
+    /// Whether a plugin has done something, or failed to.
+    pub(super) fn is_over(&self, index: i32, name: &str, operation: &StepPluginOperation) -> bool {
+        self.of(index, name, operation).is_some_and(is_over)
     }
 
     /// When a plugin may be asked; `None`: at once.
     pub(super) fn due(&self, task: &Task<'_>) -> Option<Timestamp> {
-        let entry = self.of(task.index, task.name).filter(|entry| entry.operation == task.operation)?;
+        let entry = self.of(task.index, task.name, &task.operation)?;
         let asked = entry.updated_at.as_ref().or(entry.started_at.as_ref())?.instant();
         let stored = entry.backoff.as_deref().and_then(|text| go_duration::parse(text).ok());
-        let backoff = stored.unwrap_or(BACKOFF).max(LEAST_BACKOFF);
+        let backoff = stored.unwrap_or(BACKOFF).clamp(LEAST_BACKOFF, LONGEST_BACKOFF);
         Some(asked.checked_add(backoff).unwrap_or(Timestamp::MAX))
     }
 
     /// The step of a disabled plugin passes as done.
     pub(super) fn disabled(&mut self, index: i32, name: &str, now: Timestamp) {
-        let entry = self.entry(index, name, StepPluginOperation::Run, now);
+        let entry = self.entry(index, name, &StepPluginOperation::Run, now);
         entry.phase = Some(StepPluginPhase::Successful);
         entry.finished_at = Some(Time::from(now));
         entry.disabled = Some(true);
     }
 
-    /// Takes an answer in, unless it is one to something else than was asked last.
-    fn take(&mut self, answer: &Answer) {
-        let Answer { asked, began, ended, result } = answer;
-        if !self.awaits(asked) {
-            return;
-        }
+    /// Takes an answer in.
+    fn take(&mut self, Answer { asked, began, ended, result }: &Answer) {
         self.took_answer = true;
-        let entry = self.entry(asked.index, &asked.name, asked.operation.clone(), *began);
+        let run = self.of(asked.index, &asked.name, &StepPluginOperation::Run);
+        let state = run.and_then(|run| run.status.clone());
+        let entry = self.entry(asked.index, &asked.name, &asked.operation, *began);
+        entry.status = entry.status.take().or(state);
         entry.updated_at = Some(Time::from(*ended));
         entry.executions = Some(asked.executions.saturating_add(1));
         match result {
@@ -104,20 +125,18 @@ impl Record {
                 entry.backoff = Some(go_duration::format(BACKOFF));
             }
         }
-        let has_ended = matches!(entry.phase, Some(StepPluginPhase::Successful | StepPluginPhase::Failed));
-        entry.finished_at = has_ended.then(|| Time::from(*ended));
+        entry.finished_at = is_over(entry).then(|| Time::from(*ended));
     }
 
-    fn awaits(&self, asked: &Asked) -> bool {
-        let entry = self.of(asked.index, &asked.name);
-        let follows = match entry.map(|entry| &entry.operation) {
-            None => asked.operation == StepPluginOperation::Run,
-            Some(StepPluginOperation::Run) => true,
-            Some(operation) => *operation == asked.operation,
-        };
-        let is_over =
-            entry.is_some_and(|entry| entry.operation == asked.operation && entry.finished_at.is_some());
-        follows && !is_over && asked.executions == self.executions(asked.index, &asked.name, &asked.operation)
+    /// Whether it is the answer to what was asked last. That of a step which is yet to come, since people went back, is not.
+    fn awaits(&self, asked: &Asked, is_aborted: bool, step: Option<i32>) -> bool {
+        let Asked { index, name, operation, executions, .. } = asked;
+        let is_to_come = !is_aborted && step.is_some_and(|step| *index > step);
+        let has_run = self.of(*index, name, &StepPluginOperation::Run).is_some();
+        !is_to_come
+            && (*operation == StepPluginOperation::Run || has_run)
+            && !self.is_over(*index, name, operation)
+            && *executions == self.executions(*index, name, operation)
     }
 
     /// The entry of an operation, which begins then where it has not begun.
@@ -125,17 +144,15 @@ impl Record {
         &mut self,
         index: i32,
         name: &str,
-        operation: StepPluginOperation,
+        operation: &StepPluginOperation,
         began: Timestamp,
     ) -> &mut StepPluginStatus {
-        let at = self.statuses.iter().position(|entry| entry.index == index && entry.name == name);
-        let before = at.map(|at| self.statuses.remove(at));
-        let entry = match before {
-            Some(entry) if entry.operation == operation => entry,
-            before => StepPluginStatus {
+        let at = self.statuses.iter().position(|entry| is_of(entry, index, name, operation));
+        let at = at.unwrap_or_else(|| {
+            self.statuses.push(StepPluginStatus {
                 index,
                 name: name.to_owned(),
-                operation,
+                operation: operation.clone(),
                 phase: None,
                 message: None,
                 started_at: Some(Time::from(began)),
@@ -144,42 +161,55 @@ impl Record {
                 backoff: None,
                 executions: None,
                 disabled: None,
-                status: before.and_then(|before| before.status),
+                status: None,
                 extra: Extra::new(),
-            },
-        };
-        let place = at.unwrap_or(self.statuses.len());
-        self.statuses.insert(place, entry);
-        &mut self.statuses[place]
+            });
+            self.statuses.len() - 1
+        });
+        &mut self.statuses[at]
     }
+}
+
+fn is_of(entry: &StepPluginStatus, index: i32, name: &str, operation: &StepPluginOperation) -> bool {
+    entry.index == index && entry.name == name && entry.operation == *operation
+}
+
+/// Whether the stored status is that of an attempt which was aborted, and is tried again.
+fn is_tried_again(status: &RolloutStatus, is_aborted: bool) -> bool {
+    let progressing = status.condition(&ConditionType::Progressing);
+    !is_aborted && progressing.is_some_and(|condition| condition.reason == "RolloutAborted")
 }
 
 fn take_reply(entry: &mut StepPluginStatus, reply: &Reply) {
     let Reply { phase, message, requeue_after, status } = reply;
     entry.backoff = match phase {
         StepPluginPhase::Running => {
-            Some(go_duration::format(requeue_after.unwrap_or(BACKOFF).max(LEAST_BACKOFF)))
+            let wanted = requeue_after.unwrap_or(BACKOFF).clamp(LEAST_BACKOFF, LONGEST_BACKOFF);
+            Some(go_duration::format(wanted))
         }
         StepPluginPhase::Error => Some(go_duration::format(BACKOFF)),
         _ => None,
     };
     entry.phase = Some(phase.clone());
     entry.message = Some(message.clone()).filter(|message| !message.is_empty());
-    entry.status.clone_from(status);
+    // Who cannot tell now has not forgotten what it was at.
+    if status.is_some() || *phase != StepPluginPhase::Error {
+        entry.status.clone_from(status);
+    }
 }
 
-/// Whether an entry means something to an update that is not aborted: one that was undone or that failed is of an attempt before, and so
-/// is one that was stopped at a step that is to come again.
+/// Whether an entry means something to an update that is not aborted and stands at `step`: what steps that are yet to come were asked for is of
+/// a time before.
 fn counts(entry: &StepPluginStatus, step: Option<i32>) -> bool {
     match entry.operation {
-        StepPluginOperation::Run => entry.phase != Some(StepPluginPhase::Failed),
+        StepPluginOperation::Run => step.is_none_or(|step| entry.index <= step),
         StepPluginOperation::Terminate => step.is_none_or(|step| entry.index < step),
         _ => false,
     }
 }
 
 /// Events of what has changed in what plugins do.
-pub(in crate::plan) fn transitions<'a>(
+pub(super) fn transitions<'a>(
     before: &'a RolloutStatus,
     after: &'a [StepPluginStatus],
 ) -> impl Iterator<Item = Event> + use<'a> {

@@ -4,15 +4,14 @@ use super::{PluginState, Task, state, tasks};
 use crate::crd::{CanaryStrategy, StepPluginOperation, StepPluginPhase, StepPluginStatus};
 use crate::plan::blocker::{Blocker, BlockerReason, Object};
 use crate::plan::conditions::Facts;
+use crate::plan::event::{self, Event};
 
 /// What is waited for.
 pub(in crate::plan) fn blockers(facts: &Facts<'_>, canary: &CanaryStrategy) -> Vec<Blocker> {
     let tasks = tasks(facts.seen, facts.revisions, facts.stance, canary);
-    let mut is_asked = false;
-    let blockers = tasks.iter().filter_map(|task| match state(facts.seen, &task.name) {
-        PluginState::Unusable(why) => Some(unusable(facts, task, &why)),
-        // One thing is asked at a time.
-        _ => (!std::mem::replace(&mut is_asked, true)).then(|| asked(facts, task)),
+    let blockers = tasks.iter().map(|task| match state(facts.seen, task.name) {
+        PluginState::Unusable(why) => unusable(facts, task, &why),
+        _ => asked(facts, task),
     });
     blockers.collect()
 }
@@ -37,7 +36,7 @@ fn blocker(facts: &Facts<'_>, task: &Task<'_>, reason: BlockerReason) -> Blocker
 }
 
 fn entry<'a>(facts: &'a Facts<'_>, task: &Task<'_>) -> Option<&'a StepPluginStatus> {
-    facts.stance.plugins.of(task.index, task.name).filter(|entry| entry.operation == task.operation)
+    facts.stance.plugins.of(task.index, task.name, &task.operation)
 }
 
 fn asked(facts: &Facts<'_>, task: &Task<'_>) -> Blocker {
@@ -65,8 +64,17 @@ fn asked(facts: &Facts<'_>, task: &Task<'_>) -> Blocker {
 fn unusable(facts: &Facts<'_>, task: &Task<'_>, why: &str) -> Blocker {
     Blocker {
         message: format!("plugin {} of step {} cannot be asked: {why}", task.name, task.index),
-        next: "it goes on once the plugin is configured and this process was started again, or the step is changed"
-            .to_owned(),
+        next: "it is asked once it can be".to_owned(),
         ..blocker(facts, task, BlockerReason::PluginUnusable)
     }
+}
+
+/// That plugins which are to be asked cannot be, for those who look at events only.
+pub(super) fn notices(facts: &Facts<'_>, canary: &CanaryStrategy) -> Vec<Event> {
+    let unusable = |blocker: &Blocker| blocker.reason == BlockerReason::PluginUnusable;
+    blockers(facts, canary)
+        .iter()
+        .filter(|blocker| unusable(blocker))
+        .map(|blocker| event::plugin_unusable(&blocker.message))
+        .collect()
 }

@@ -162,10 +162,10 @@ fn one_that_fails_aborts_the_update_and_what_was_done_is_undone_the_last_first()
     assert!(message.ends_with("Step Plugin 4 (acme/notify) failed: nobody reads it"), "{message}");
     // What failed has nothing to undo.
     replies(&mut world, [reply(&RUNS, "", Value::Null)]);
-    assert_eq!(entries(&world), ["1 Abort Running 1 30s", "3 Run Failed 1 -"]);
+    assert_eq!(entries(&world), ["1 Run Successful 1 -", "3 Run Failed 1 -", "1 Abort Running 1 30s"]);
     world.replies.push_back(done());
     world.pass(30);
-    assert_eq!(entries(&world)[0], "1 Abort Successful 2 -");
+    assert_eq!(entries(&world)[2], "1 Abort Successful 2 -");
     assert_eq!(world.calls, ["Run 1", "Run 3", "Abort 1", "Abort 1"]);
     world.replies.push_back(done());
     world.pass(300);
@@ -188,7 +188,8 @@ fn an_abort_undoes_what_runs_and_what_was_done() {
     world.patch_status(json!({ "abort": true }));
     replies(&mut world, [done(), Err("away".to_owned())]);
     assert_eq!(world.calls[2..], [r#"Abort 3 {"id":7}"#, "Abort 1"]);
-    assert_eq!(entries(&world), ["1 Abort Error 1 30s", "3 Abort Successful 1 -"]);
+    let done = ["1 Run Successful 1 -", "3 Run Running 1 30s"];
+    assert_eq!(entries(&world), [done[0], done[1], "3 Abort Successful 1 -", "1 Abort Error 1 30s"]);
     assert_eq!(world.replicas("v2"), 0, "pods do not wait for it");
 }
 
@@ -198,11 +199,11 @@ fn what_is_left_behind_by_a_promotion_is_stopped() {
     replies(&mut world, [reply(&RUNS, "", Value::Null)]);
     world.patch_status(json!({ "promoteFull": true }));
     replies(&mut world, [reply(&RUNS, "", Value::Null)]);
-    assert_eq!(entries(&world), ["1 Terminate Running 1 30s"]);
+    assert_eq!(entries(&world), ["1 Run Running 1 30s", "1 Terminate Running 1 30s"]);
     assert_eq!(phase(&world).0, RolloutPhase::Healthy, "nothing waits for it");
     world.replies.push_back(done());
     world.pass(30);
-    assert_eq!(entries(&world), ["1 Terminate Successful 2 -"]);
+    assert_eq!(entries(&world)[1], "1 Terminate Successful 2 -");
     assert_eq!(world.calls, ["Run 1", "Terminate 1", "Terminate 1"]);
     assert_eq!((world.plan().call, world.plan().wake_at), (None, None));
 }
@@ -245,7 +246,7 @@ fn the_answer_of_a_plugin_that_was_asked_before_an_abort_is_undone() {
     world.settle();
     world.plugins.answer = Some(Answer { asked, began: world.now, ended: world.now, result: done() });
     replies(&mut world, [done()]);
-    assert_eq!(entries(&world), ["1 Abort Successful 1 -"]);
+    assert_eq!(entries(&world), ["1 Run Successful 1 -", "1 Abort Successful 1 -"]);
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn a_plugin_that_cannot_be_used_holds_its_step_and_says_why() {
         ),
         (
             None,
-            "plugin acme/smoke of step 1 cannot be asked: stepPlugins of ConfigMap argo-rollouts-config does not name it",
+            "plugin acme/smoke of step 1 cannot be asked: stepPlugins of ConfigMap argo-rollouts-config does not name it: add it there and restart rolloutd, or change the step",
         ),
     ] {
         let mut world = world(&PluginState::Ready);
@@ -280,9 +281,163 @@ fn a_plugin_that_cannot_be_used_holds_its_step_and_says_why() {
         assert_eq!((plan.call, world.status().current_step_index), (None, Some(1)));
         let blocker = &plan.blockers[0];
         assert_eq!((blocker.reason, &*blocker.message), (BlockerReason::PluginUnusable, says));
+        let notice = plan.notices.iter().find(|notice| notice.reason == "StepPluginUnusable");
+        assert_eq!(notice.map(|notice| &*notice.message), Some(says), "who looks at events knows as well");
         // It can be promoted past, and aborted.
         world.patch_status(json!({ "promoteFull": true }));
         world.settle();
         assert_eq!(phase(&world).0, RolloutPhase::Healthy);
     }
+}
+
+/// The state after an abort that has undone nothing yet: the first plugin is done, the second runs.
+fn aborted_while_the_second_runs() -> World {
+    let mut world = world(&PluginState::Ready);
+    replies(&mut world, [done()]);
+    world.patch_status(json!({ "pauseConditions": null }));
+    replies(&mut world, [reply(&RUNS, "", Value::Null)]);
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_retry_runs_every_plugin_again_whether_or_not_what_it_did_was_undone() {
+    let mut world = aborted_while_the_second_runs();
+    replies(&mut world, [Err("away".to_owned())]);
+    assert_eq!(entries(&world).len(), 3);
+    world.patch_status(json!({ "abort": false }));
+    world.settle();
+    assert_eq!((world.status().current_step_index, entries(&world)), (Some(1), Vec::new()));
+    replies(&mut world, [done()]);
+    assert_eq!(world.calls[3..], ["Run 1"]);
+    assert_eq!(world.status().current_step_index, Some(2));
+}
+
+#[test]
+fn an_answer_from_before_a_retry_or_from_other_steps_is_none() {
+    for change in [
+        json!({ "abort": false }),
+        json!({ "strategy": { "canary": { "steps": [{ "setWeight": 50 }, { "plugin": { "name": "acme/smoke", "config": { "url": "v" } } }] } } }),
+    ] {
+        let mut world = world(&PluginState::Ready);
+        world.settle();
+        let asked = world.plan().call.unwrap().asked;
+        world.pass(1);
+        if change.get("abort").is_some() {
+            world.patch_status(json!({ "abort": true }));
+            world.settle();
+            world.pass(1);
+            world.patch_status(change);
+        } else {
+            world.edit(|spec| json_patch::merge(spec, &change));
+        }
+        world.settle();
+        let answer =
+            Answer { asked, began: world.now, ended: world.now, result: reply(&FAILED, "", Value::Null) };
+        world.plugins.answer = Some(answer);
+        assert!(world.plan().answer_is_stale);
+        world.settle();
+        assert!(!world.status().abort() && entries(&world).is_empty(), "{:?}", entries(&world));
+    }
+}
+
+#[test]
+fn what_was_ended_is_undone_by_a_later_abort() {
+    let mut world = world(&PluginState::Ready);
+    replies(&mut world, [reply(&RUNS, "", json!({ "id": 7 }))]);
+    world.patch_status(json!({ "currentStepIndex": 2 }));
+    replies(&mut world, [done()]);
+    assert_eq!(entries(&world), ["1 Run Running 1 30s", "1 Terminate Successful 1 -"]);
+    world.patch_status(json!({ "abort": true }));
+    replies(&mut world, [done()]);
+    assert_eq!(world.calls, ["Run 1", r#"Terminate 1 {"id":7}"#, r#"Abort 1 {"id":7}"#]);
+}
+
+#[test]
+fn a_step_that_was_left_and_cannot_be_ended_holds_no_other_up() {
+    let mut world = world(&PluginState::Ready);
+    replies(&mut world, [reply(&RUNS, "", Value::Null)]);
+    world.patch_status(json!({ "currentStepIndex": 3 }));
+    replies(&mut world, [Err("away".to_owned()), done()]);
+    assert_eq!(world.calls, ["Run 1", "Terminate 1", "Run 3"]);
+    assert_eq!(phase(&world).0, RolloutPhase::Healthy);
+}
+
+#[test]
+fn a_plugin_that_cannot_tell_keeps_its_state() {
+    let mut world = world(&PluginState::Ready);
+    let errs = reply(&StepPluginPhase::Error, "busy", Value::Null);
+    replies(&mut world, [reply(&RUNS, "", json!({ "id": 7 }))]);
+    world.replies.push_back(errs);
+    world.pass(30);
+    world.replies.push_back(done());
+    world.pass(30);
+    assert_eq!(world.calls, ["Run 1", r#"Run 1 {"id":7}"#, r#"Run 1 {"id":7}"#]);
+}
+
+#[test]
+fn no_plugin_is_asked_before_there_are_pods_that_it_could_be_about() {
+    let canary = json!({ "steps": [{ "plugin": { "name": "acme/smoke" } }] });
+    let mut world = World::new(2, canary.clone());
+    let by_name = [("acme/smoke".to_owned(), PluginState::Ready)].into();
+    world.plugins.known = Some(Arc::new(KnownPlugins { by_name, fault: None }));
+    assert_eq!(world.plan().call, None);
+    world.settle();
+    assert_eq!(
+        (phase(&world).0, world.calls.len()),
+        (RolloutPhase::Healthy, 0),
+        "a first version needs no steps"
+    );
+    world.set_image("v2");
+    world.refuse_any_creation("exceeded quota");
+    world.settle_without_creating();
+    assert_eq!(world.plan().call, None);
+    world.setbacks.clear();
+    world.settle();
+    assert!(world.plan().call.is_some());
+}
+
+/// What Argo Rollouts leaves after an abort and after a promotion: every operation has an entry of its own, and one that erred is over.
+#[test]
+fn what_argo_rollouts_left_is_gone_on_with() {
+    let mut world = aborted_while_the_second_runs();
+    let entry = |index: i32, name: &str, operation: &str, phase: &str| {
+        json!({ "index": index, "name": name, "operation": operation, "phase": phase, "executions": 1,
+            "startedAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:00Z" })
+    };
+    let left = [
+        entry(1, "acme/smoke", "Run", "Successful"),
+        entry(3, "acme/notify", "Run", "Successful"),
+        entry(3, "acme/notify", "Abort", "Successful"),
+        entry(1, "acme/smoke", "Abort", "Error"),
+    ];
+    world.patch_status(json!({ "canary": { "stepPluginStatuses": left } }));
+    world.replies.push_back(reply(&RUNS, "", Value::Null));
+    world.pass(60);
+    assert_eq!(world.calls[2..], ["Abort 1"], "what is done is not done again");
+    world.replies.push_back(done());
+    world.pass(30);
+    assert_eq!(world.calls[2..], ["Abort 1", "Abort 1"]);
+    assert_eq!((world.plan().call, world.plan().wake_at), (None, None));
+}
+
+#[test]
+fn all_of_an_entry_is_written() {
+    let mut world = world(&PluginState::Ready);
+    world.settle();
+    let asked = world.plan().call.unwrap().asked;
+    let began = world.now;
+    world.pass(7);
+    let result = reply(&DONE, "all is well", json!({ "id": 7 }));
+    world.plugins.answer = Some(Answer { asked, began, ended: world.now, result });
+    world.settle();
+    assert_eq!(
+        world.object["status"]["canary"]["stepPluginStatuses"],
+        json!([{
+            "index": 1, "name": "acme/smoke", "operation": "Run", "phase": "Successful", "message": "all is well",
+            "startedAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-01T00:00:07Z", "finishedAt": "2026-01-01T00:00:07Z",
+            "executions": 1, "status": { "id": 7 },
+        }])
+    );
 }

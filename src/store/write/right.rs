@@ -24,7 +24,7 @@ pub(super) async fn patch_or_update<T>(
         return update.await;
     }
     let refusal = match patch.await {
-        Err(WriteError::Refused(refusal)) if refusal.reason == "Forbidden" => refusal,
+        Err(WriteError::Refused(refusal)) if refusal.lacks_right() => refusal,
         answer => return answer,
     };
     match update.await {
