@@ -46,8 +46,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Every plugin's step that a worker passes was run in this attempt.
-    pub fn check(&mut self, write: &Write<'_>, by: By) -> anyhow::Result<()> {
+    /// Every plugin's step that a worker passes was run in this attempt. Where the stable version is gone, steps are not passed but skipped.
+    pub fn check(&mut self, write: &Write<'_>, by: By, has_stable: bool) -> anyhow::Result<()> {
         let (Some(old), Some(new)) = (write.old, write.new) else { return Ok(()) };
         let at = |object: &Value, field: &str| object.pointer(&format!("/status/{field}")).cloned();
         let aborts = |object: &Value| at(object, "abort") == Some(json!(true));
@@ -57,7 +57,7 @@ impl Attempt {
             self.began = Some(write.time);
         }
         let has_another = at(old, "stableRS").is_some_and(|stable| Some(stable) != at(old, "currentPodHash"));
-        let is_by_steps = !is_other && has_another && at(old, "promoteFull") != Some(json!(true));
+        let is_by_steps = !is_other && has_stable && has_another && at(old, "promoteFull") != Some(json!(true));
         if by != By::Us || !is_by_steps {
             return Ok(());
         }

@@ -209,11 +209,11 @@ impl Watcher {
         let Some(new) = write.new else { return Ok(()) };
         let rollout: Rollout = parse(new)?;
         check_abort(write)?;
-        self.attempt.check(write, by)?;
+        // Where the stable version is gone, there is nothing to go back to.
+        let stable = write.old.and_then(|old| old.pointer("/status/stableRS")?.as_str());
+        let has_stable = stable.is_some_and(|stable| self.properties.has_set(stable));
+        self.attempt.check(write, by, has_stable)?;
         if by == By::Us {
-            // Where the stable version is gone, there is nothing to go back to.
-            let stable = write.old.and_then(|old| old.pointer("/status/stableRS")?.as_str());
-            let has_stable = stable.is_some_and(|stable| self.properties.has_set(stable));
             check_intentions(write, has_stable)?;
         }
         self.properties.next(Version::Rollout(&rollout), by, write.time)?;

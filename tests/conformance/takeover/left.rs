@@ -25,10 +25,11 @@ on_both! {
 const EMPTY: [&str; 2] =
     ["Rollout.status.blueGreen: an object -> null", "Rollout.status.canary: an object -> null"];
 
-/// ReplicaSets that we create inherit the Rollout's labels, and note it (docs/labels.md).
-const INHERITED: [&str; 2] = [
+/// ReplicaSets that we create inherit the Rollout's labels, and note it, also where there are none (docs/labels.md).
+const INHERITED: [&str; 3] = [
     "ReplicaSet.annotations.rolloutd.dev/inherited: null -> \"{\\\"labels\\\":{\\\"team\\\":\\\"a847e0a9\\\"}}\"",
     "ReplicaSet.labels.team: null -> \"shop\"",
+    "ReplicaSet.annotations.rolloutd.dev/inherited: null -> \"{}\"",
 ];
 
 /// We write condition Paused from the first status on, the reference when an update first pauses.
