@@ -81,7 +81,8 @@ pub(super) fn restart(
 }
 
 /// What was seen, where ReplicaSets do not count pods as available any more that are on their way out: their status follows an
-/// eviction a little later, and nothing must shrink on its word meanwhile.
+/// eviction a little later, and nothing must shrink on its word meanwhile. Such a status is taken for an outdated one: that pods cannot be
+/// counted on does not say that they serve nobody, since the cache of pods may be the one that is behind (seed 2230).
 #[must_use]
 pub(super) fn without_leaving(seen: &Observed) -> Cow<'_, Observed> {
     let staying = |set: &ReplicaSet| {
@@ -93,8 +94,13 @@ pub(super) fn without_leaving(seen: &Observed) -> Cow<'_, Observed> {
         return Cow::Borrowed(seen);
     }
     let certain = |set: &Arc<ReplicaSet>| {
+        let staying = staying(set);
+        if set.status.available <= staying {
+            return Arc::clone(set);
+        }
         let mut certain = ReplicaSet::clone(set);
-        certain.status.available = certain.status.available.min(staying(set));
+        certain.status.available = staying;
+        certain.status.observed_generation = certain.generation.saturating_sub(1);
         Arc::new(certain)
     };
     Cow::Owned(Observed { sets: seen.sets.iter().map(certain).collect(), ..seen.clone() })
@@ -306,6 +312,23 @@ mod tests {
         assert_eq!(told(4), (3, Value::Null));
         assert_eq!(told(3), (3, json!(at(10).to_string())));
         assert_eq!(told(2), (2, json!(at(10).to_string())));
+    }
+
+    /// Seed 2230: an older version lost all its pods, since none of them was in a cache that was behind, and so none seemed available.
+    #[test]
+    fn nothing_shrinks_because_the_cache_of_pods_is_behind() {
+        let shrunk = json!({ "spec": { "replicas": 2 } });
+        let shown = |count: usize| {
+            let mut seen = seen(&shrunk, pods("a", &[0, 0, 0, 0]));
+            let mut set = ReplicaSet::clone(&seen.sets[0]);
+            (set.status.replicas, set.status.available) = (4, 4);
+            seen.sets = vec![Arc::new(set)];
+            seen.pods.truncate(count);
+            let sizes = plan(&seen, at(20)).sets;
+            sizes.iter().any(super::super::action::SetAction::resizes)
+        };
+        assert!(shown(4), "with all it does");
+        assert!(!shown(3) && !shown(0));
     }
 
     #[test]

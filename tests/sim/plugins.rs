@@ -57,7 +57,8 @@ impl Attempt {
             self.began = Some(write.time);
         }
         let has_another = at(old, "stableRS").is_some_and(|stable| Some(stable) != at(old, "currentPodHash"));
-        let is_by_steps = !is_other && has_stable && has_another && at(old, "promoteFull") != Some(json!(true));
+        let is_by_steps =
+            !is_other && has_stable && has_another && at(old, "promoteFull") != Some(json!(true));
         if by != By::Us || !is_by_steps {
             return Ok(());
         }
