@@ -32,6 +32,7 @@ mod interference;
 mod labels;
 mod malformed;
 mod older_definitions;
+mod plugin;
 mod race;
 mod restart;
 mod rights;

@@ -306,6 +306,12 @@ impl World {
         self
     }
 
+    /// With a control plane that is so.
+    pub fn led_by(mut self, options: Options) -> Self {
+        self.member = Some(self.member_with(options));
+        self
+    }
+
     /// Without the control plane that it had.
     pub async fn unled(mut self) -> Self {
         if let Some(member) = self.member.take() {
