@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::blue_green;
 use super::event::{self, Event};
 use super::observed::{Attempt, Observed, ReplicaSet, Setback};
+use super::plugin;
 use super::revision::{NewSet, Revisions};
 use super::stance::{Stance, step_count};
 use super::status::Counts;
@@ -79,10 +80,13 @@ pub(super) fn deadline(facts: &Facts<'_>, conditions: &[RolloutCondition]) -> Op
     condition.last_update_time.instant().checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
-/// Why an update is to be aborted: the deadline has passed, and the spec wants it so (progressDeadlineAbort). There is nothing that a
-/// first version could go back to.
+/// Why an update is to be aborted: a step plugin failed; or the deadline has passed, and the spec wants it so (progressDeadlineAbort). There
+/// is nothing that a first version could go back to.
 #[must_use]
 pub(super) fn abort_cause(facts: &Facts<'_>) -> Option<String> {
+    if let Some(failed) = facts.canary().and_then(|canary| plugin::failure(facts.stance, canary)) {
+        return Some(failed);
+    }
     if facts.stance.fresh || !aborts_in_the_end(facts) {
         return None;
     }
@@ -149,7 +153,12 @@ impl Facts<'_> {
     /// Waits that take as long as they take do not count against the deadline (contract 4.8).
     fn waits_without_end(&self) -> bool {
         let step = self.canary().and_then(|canary| self.stance.action(canary));
-        let is_pausing = matches!(step, Some(StepAction::Pause(_) | StepAction::Plugin(_)));
+        let is_pausing = match step {
+            Some(StepAction::Pause(_)) => true,
+            // Where people put the step of a version that is stable already, nothing is asked (seed 8287).
+            Some(StepAction::Plugin(_)) => !self.is_promoted(),
+            _ => false,
+        };
         let stays = |set: &&ReplicaSet| set.annotations.contains_key(keys::SCALE_DOWN_DEADLINE);
         self.is_paused() || is_pausing || self.revisions.others.iter().any(stays)
     }

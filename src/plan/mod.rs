@@ -226,8 +226,7 @@ fn roll_out(
     };
     let mut status = derived(&progress.stance);
     let facts = Facts { seen, revisions, strategy, stance: &progress.stance, counts, status: &status, now };
-    let failed = facts.canary().and_then(|canary| plugin::failure(&progress.stance, canary));
-    if let Some(cause) = failed.or_else(|| conditions::abort_cause(&facts)) {
+    if let Some(cause) = conditions::abort_cause(&facts) {
         step::give_up(&mut progress, revisions, stance::step_count(seen), cause);
         status = derived(&progress.stance);
     }
@@ -247,11 +246,7 @@ fn roll_out(
 
     let plugins = plugin::part(&facts, &status);
     let injections = injected::Injections::decide(seen, revisions, now);
-    let mut sets = sets::sizes(seen, revisions, &stance, &sizing, &injections);
-    let surplus = sets::beyond_limit(seen, revisions);
-    // What goes need not be changed.
-    sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
-    sets.extend(surplus);
+    let sets = sets::actions(seen, revisions, &stance, &sizing, &injections);
     let services = [services, service::releases(seen)].concat();
     let labelling = injections.labelling(seen, revisions);
     let (taken_back, watched_until) = injections.environments();
@@ -265,13 +260,8 @@ fn roll_out(
     };
     let blockers = [explain::blockers(&facts, &status, moves), taken_back].concat();
     let wakes = [progress.wake_at, plugins.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
-    let rollout = rollout_part::rollout_part(
-        seen,
-        revisions,
-        &stance,
-        &status,
-        [progress.events, plugins.events, turned].concat(),
-    );
+    let events = [progress.events, plugins.events, turned].concat();
+    let rollout = rollout_part::rollout_part(seen, revisions, &stance, &status, events);
     // Sizes and evictions each count on the pods that the other leaves.
     let is_resizing = sets.iter().any(SetAction::resizes);
     Plan {

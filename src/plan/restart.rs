@@ -135,13 +135,14 @@ fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
 }
 
 /// How many pods are sure to be available, and when the next one that is ready will be. Of a set that has more pods than it is to have,
-/// any may be on its way out.
+/// any may be on its way out, those included that the cache of pods does not show yet (seed 6268).
 fn available(seen: &Observed, now: Timestamp) -> (i32, Option<Timestamp>) {
     let staying = || seen.pods.iter().filter(|pod| !pod.terminating);
     let from = |pod: &Pod| pod.available_from(seen.rollout.spec.min_ready_seconds());
     let count = |set: &Arc<ReplicaSet>| {
         let pods = || staying().filter(|pod| pod.set == set.uid);
-        let surplus = narrow(pods().count()).saturating_sub(set.replicas).max(0);
+        let exist = narrow(pods().count()).max(set.status.replicas);
+        let surplus = exist.saturating_sub(set.replicas).max(0);
         let available = pods().filter_map(from).filter(|from| *from <= now).count();
         narrow(available).saturating_sub(surplus).max(0)
     };

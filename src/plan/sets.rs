@@ -31,10 +31,26 @@ pub(super) fn adoptions(seen: &Observed) -> Vec<SetAction> {
     seen.orphans.iter().filter(|set| !set.terminating).map(|set| adopt(set)).collect()
 }
 
+/// All writes to sets.
+#[must_use]
+pub(super) fn actions(
+    seen: &Observed,
+    revisions: &Revisions<'_>,
+    stance: &Stance,
+    sizing: &Sizing,
+    injections: &Injections<'_>,
+) -> Vec<SetAction> {
+    let mut sets = sizes(seen, revisions, stance, sizing, injections);
+    let surplus = beyond_limit(seen, revisions);
+    // What goes need not be changed.
+    sets.retain(|action| !surplus.iter().any(|going| going.name() == action.name()));
+    sets.extend(surplus);
+    sets
+}
+
 /// Creates the new set, and brings every set to its size and metadata: the stable set first, then the new one, then the
 /// others, as the reference does.
-#[must_use]
-pub(super) fn sizes(
+fn sizes(
     seen: &Observed,
     revisions: &Revisions<'_>,
     stance: &Stance,
@@ -102,8 +118,7 @@ pub(super) fn sizes(
 
 /// Deletes the oldest of the sets that are neither new nor stable, as far as there are more than the history limit and they
 /// have no pods (contract: revisionHistoryLimit).
-#[must_use]
-pub(super) fn beyond_limit(seen: &Observed, revisions: &Revisions<'_>) -> Vec<SetAction> {
+fn beyond_limit(seen: &Observed, revisions: &Revisions<'_>) -> Vec<SetAction> {
     let limit = usize::try_from(seen.rollout.spec.revision_history_limit()).unwrap_or(0);
     let mut oldest_first = revisions.others.clone();
     oldest_first.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));

@@ -190,7 +190,9 @@ impl Store {
             Some(selector) => self.orphans(&key.namespace, &meta::LabelSelector::from(selector)),
             None => Vec::new(),
         };
-        let labels_settled = sets.iter().all(|set| self.is_labelled(set));
+        // What a cache shows that has not caught up with our own writes to pods is not what pods have (seed 6877).
+        let labels_settled =
+            self.labels.settled(key) == Settled::Yes && sets.iter().all(|set| self.is_labelled(set));
         let looks_at_pods = restart::is_asked_for(&rollout)
             || !labels_settled
             || sets.iter().any(|set| environment::is_watched(set));

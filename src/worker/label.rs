@@ -3,9 +3,9 @@
 //! Each write names the version of the pod that was decided on. Where another was quicker, the pod is written again once the cache shows
 //! what it is now; no plan waits for that. Which pods are next is decided anew after each few.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -63,6 +63,9 @@ impl Worker {
     async fn carry_out(&self, actions: Vec<PodAction>) {
         let began = Instant::now();
         self.look_afresh().await;
+        if !self.confirm_sets(&actions).await {
+            return;
+        }
         let due: Vec<&PodAction> = actions.iter().filter(|action| self.is_due(action)).take(FEW).collect();
         let most = PACE * u32::try_from(due.len()).unwrap_or(u32::MAX);
         let forbidden = AtomicBool::new(false);
@@ -121,6 +124,28 @@ impl Worker {
                 Some((action, Err(refusal)))
             }
         }
+    }
+
+    /// Reads the ReplicaSets of pods afresh, once since this process leads. What pods are given is decided by their set, and a write to a pod
+    /// does not fail because another process changed the set meanwhile (seed 4740). Says whether pods may be written by what was planned.
+    async fn confirm_sets(&self, actions: &[PodAction]) -> bool {
+        let confirmed = &self.shared.confirmed;
+        let sets: BTreeSet<Key> = {
+            let confirmed = confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            let sets = actions.iter().map(|action| Key::new(&*self.key.namespace, &*action.set));
+            sets.filter(|set| !confirmed.contains(set)).collect()
+        };
+        for set in &sets {
+            if let Err(error) = self.writer.refresh(&ObjectId::ReplicaSet(set.clone())).await {
+                tracing::warn!(rollout = %self.key, %set, %error, "a ReplicaSet whose pods are to be labelled cannot be read");
+                return false;
+            }
+            confirmed.lock().unwrap_or_else(PoisonError::into_inner).insert(set.clone());
+        }
+        if !sets.is_empty() {
+            self.shared.wake(&self.key);
+        }
+        sets.is_empty()
     }
 
     /// Reads pods afresh whose last write the cache had time enough to show.

@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) evictions: Latest<Evictions>,
     pub(super) labels: Latest<Vec<PodAction>>,
     pub(super) calls: Latest<CallJob>,
+    /// ReplicaSets that were read afresh since this process leads: what another wrote last is in the cache.
+    pub(super) confirmed: Mutex<HashSet<Key>>,
 }
 
 impl Shared {
@@ -137,6 +139,7 @@ impl Planner {
             evictions: Latest::default(),
             labels: Latest::default(),
             calls: Latest::default(),
+            confirmed: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -310,7 +313,8 @@ impl Planner {
         let job =
             SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
         self.hand_out_pods(key, job, plan.evictions);
-        match plan.pods.is_empty() {
+        // Also with nothing to write the worker reads pods afresh whose last write was not shown in time.
+        match plan.pods.is_empty() && self.shared.store.labels.settled(key) == Settled::Yes {
             true => self.shared.labels.take_back(key),
             false => self.shared.labels.put(key, plan.pods, Instant::now()),
         }

@@ -58,7 +58,7 @@ async fn ask(shared: Arc<Shared>, plugins: Arc<OnceLock<Arc<dyn AskPlugins>>>, k
     };
     match &result {
         Ok(reply) => {
-            tracing::info!(step = call.asked.index, operation = %call.asked.operation, phase = %reply.phase, "asked plugin")
+            tracing::info!(step = call.asked.index, operation = %call.asked.operation, phase = %reply.phase, "asked plugin");
         }
         Err(error) => {
             tracing::warn!(step = call.asked.index, operation = %call.asked.operation, error, "plugin could not be asked");

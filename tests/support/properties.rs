@@ -202,6 +202,10 @@ impl Properties {
         if before == hash || hash.is_empty() || by == By::Others {
             return Ok(());
         }
+        // Whoever deleted it may have been quicker than what was decided before (seed 8686).
+        if !self.has_set(&hash) && self.disturbed.is_some_and(|until| self.now < until) {
+            return Ok(());
+        }
         let available = |hash: &str, since: Timestamp| {
             let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
             set.map_or(0, |set| set.available_since(since))
