@@ -51,7 +51,9 @@ pub(super) fn restart(
     let Some(restart_at) = rollout.spec.restart_at.clone().filter(|_| is_asked_for(rollout)) else {
         return Restart { restarted_at, ..Restart::default() };
     };
-    let is_another_version = stance.fresh && rollout.status().current_pod_hash() != revisions.hash;
+    let before = rollout.status().current_pod_hash();
+    // Pods of a first version may be older than a restart that its first status comes after (seed 11711).
+    let is_another_version = stance.fresh && !before.is_empty() && before != revisions.hash;
     if is_another_version && restart_at.instant() <= now {
         return Restart { restarted_at: Some(restart_at), ..Restart::default() };
     }

@@ -296,6 +296,7 @@ impl Planner {
         let late = self.labelling.follow(&self.shared, key, plan.labelling.as_ref(), now);
         self.notice(key, &about, &[plan.notices.as_slice(), late.as_slice()].concat());
         self.drop_setbacks(key, &plan);
+        self.follow_unwatched(key, seen);
         match &plan.question {
             Some(Question::DefaultedTemplate) => self.ask(key, seen),
             Some(Question::Services(names)) => self.look_for_services(key, names.clone()),

@@ -8,13 +8,17 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::planner::Planner;
-use crate::crd::WorkloadName;
+use crate::clock;
+use crate::crd::{WorkloadName, keys};
 use crate::plan::{self, Attempt, COMPANY, Observed};
 use crate::store::{DryRun, Key, ObjectId};
 
 /// How long a workload that a rollout refers to is expected in the first list of its kind, before it is asked for by itself: many
 /// rollouts may refer to one each.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often an object is read again that no watch tells of.
+const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Planner {
     /// Runs an errand for a rollout, unless one is under way; what it asked is asked again a little later if it is still open.
@@ -107,6 +111,30 @@ impl Planner {
                 }
                 Err(error) => shared.unanswered(&of, Attempt::AskForDefaults, error),
             }
+        });
+    }
+
+    /// ReplicaSets that are being deleted and have lost their hash label are in no watch, so that nothing tells of their end: they are read
+    /// again now and then (seed 9643).
+    pub(super) fn follow_unwatched(&self, key: &Key, seen: &Observed) {
+        let is_unwatched =
+            |set: &plan::ReplicaSet| set.terminating && !set.labels.contains_key(keys::POD_TEMPLATE_HASH);
+        let unwatched: Vec<ObjectId> = seen
+            .sets
+            .iter()
+            .filter(|set| is_unwatched(set))
+            .map(|set| ObjectId::ReplicaSet(Key::new(&*key.namespace, &*set.name)))
+            .collect();
+        if unwatched.is_empty() {
+            return;
+        }
+        let (shared, of) = (self.shared(), key.clone());
+        self.send_once(key, async move {
+            clock::real_sleep(shared.clock.in_real_time(UNWATCHED_PAUSE)).await;
+            for set in unwatched {
+                shared.store.own.suspect(set, &of);
+            }
+            shared.wake(&of);
         });
     }
 
