@@ -34,6 +34,16 @@ impl TraceService for Collector {
     }
 }
 
+impl Collector {
+    /// The methods that spans are about.
+    fn methods(&self) -> BTreeSet<String> {
+        let spans = self.spans.lock().unwrap();
+        let attributes = spans.iter().flat_map(|span| &span.attributes);
+        let methods = attributes.filter(|attribute| attribute.key == "rpc.method");
+        methods.filter_map(|attribute| Some(format!("{:?}", attribute.value.as_ref()?))).collect()
+    }
+}
+
 #[test]
 fn a_collector_gets_a_span_for_each_rpc_plan_and_write() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -45,20 +55,23 @@ fn a_collector_gets_a_span_for_each_rpc_plan_and_write() {
 
     let arguments =
         ["dev", "--demo", "--once", "--speed", "20", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    let mut demo = Command::new(ROLLOUTD);
-    demo.args(arguments).env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"));
-    succeeds(demo.stderr(Stdio::null()));
-
-    let spans = collector.spans.lock().unwrap();
-    let names: BTreeSet<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert!(names.is_superset(&BTreeSet::from(["rpc", "plan", "write"])), "{names:?}");
-    let methods: BTreeSet<String> = spans
-        .iter()
-        .flat_map(|span| &span.attributes)
-        .filter(|attribute| attribute.key == "rpc.method")
-        .filter_map(|attribute| Some(format!("{:?}", attribute.value.as_ref()?)))
-        .collect();
+    let run = || {
+        let mut demo = Command::new(ROLLOUTD);
+        demo.args(arguments).env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"));
+        succeeds(demo.stderr(Stdio::null()));
+    };
+    // A stream that ends with the process may end after the last spans are sent.
+    for _ in 0..3 {
+        run();
+        if collector.methods().iter().any(|found| found.contains("WatchRolloutTree")) {
+            break;
+        }
+    }
+    let methods = collector.methods();
     for method in ["ApplyManifest", "SetRolloutImage", "PromoteRollout", "WatchRolloutTree"] {
         assert!(methods.iter().any(|found| found.contains(method)), "{method}: {methods:?}");
     }
+    let spans = collector.spans.lock().unwrap();
+    let names: BTreeSet<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert!(names.is_superset(&BTreeSet::from(["rpc", "plan", "write"])), "{names:?}");
 }
