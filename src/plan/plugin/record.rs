@@ -214,9 +214,9 @@ pub(super) fn transitions<'a>(
     after: &'a [StepPluginStatus],
 ) -> impl Iterator<Item = Event> + use<'a> {
     after.iter().filter_map(|entry| {
-        let stored =
-            entries(before).iter().find(|stored| stored.index == entry.index && stored.name == entry.name);
-        let state = |entry: &StepPluginStatus| (entry.operation.clone(), entry.phase.clone());
-        (stored.map(state) != Some(state(entry))).then(|| event::step_plugin_transition(entry))
+        let mut stored = entries(before).iter();
+        let stored = stored.find(|stored| is_of(stored, entry.index, &entry.name, &entry.operation));
+        let is_news = stored.is_none_or(|stored| stored.phase != entry.phase);
+        is_news.then(|| event::step_plugin_transition(entry))
     })
 }

@@ -170,6 +170,15 @@ fn one_that_fails_aborts_the_update_and_what_was_done_is_undone_the_last_first()
     world.replies.push_back(done());
     world.pass(300);
     assert_eq!(world.calls.len(), 4, "it is over");
+    world.edit(|spec| spec["replicas"] = json!(5));
+    world.settle();
+    let said = [
+        "Step plugin acme/smoke (step 2): Run Successful",
+        "Step plugin acme/notify (step 4): Run Failed: nobody reads it",
+        "Step plugin acme/smoke (step 2): Abort Running",
+        "Step plugin acme/smoke (step 2): Abort Successful",
+    ];
+    assert_eq!(transitions(&world), said, "each is said once");
 
     world.patch_status(json!({ "abort": false }));
     world.settle();
