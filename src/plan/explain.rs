@@ -12,7 +12,6 @@ use super::conditions::Facts;
 use super::event;
 use super::injected::{self, Labelling};
 use super::observed::{Observed, Pod, ReplicaSet, Workload};
-use super::plugin;
 use super::refusal;
 use super::restart::Restart;
 use super::revision::NewSet;
@@ -161,6 +160,8 @@ pub(super) struct Moves<'a> {
     pub restart: &'a Restart,
     /// Labels and annotations of pods.
     pub labelling: Option<&'a Labelling>,
+    /// What is waited for that step plugins do.
+    pub plugins: &'a [Blocker],
 }
 
 /// The blockers of a rollout, by the status that the plan leads to.
@@ -172,7 +173,7 @@ pub(super) fn blockers(facts: &Facts<'_>, status: &RolloutStatus, moves: Moves<'
     }
     blockers.extend(aborted(facts, status));
     blockers.extend(paused(facts, status));
-    blockers.extend(facts.canary().into_iter().flat_map(|canary| plugin::blockers(facts, canary)));
+    blockers.extend(moves.plugins.iter().cloned());
     // The cause first: that time is up meanwhile is what it leads to.
     blockers.extend(facts.revisions.all().filter_map(failing));
     let new = facts.revisions.new_set().filter(|_| !facts.stance.is_aborted());

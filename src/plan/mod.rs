@@ -257,10 +257,11 @@ fn roll_out(
         workload: workload.as_ref(),
         restart: &restart,
         labelling: labelling.as_ref(),
+        plugins: &plugins.blockers,
     };
     let blockers = [explain::blockers(&facts, &status, moves), taken_back].concat();
     let wakes = [progress.wake_at, plugins.wake_at, deadline, sizing.wake_at, restart.wake_at, watched_until];
-    let events = [progress.events, plugins.events, turned].concat();
+    let events = [progress.events.as_slice(), &plugins.events, &turned].concat();
     let rollout = rollout_part::rollout_part(seen, revisions, &stance, &status, events);
     // Sizes and evictions each count on the pods that the other leaves.
     let is_resizing = sets.iter().any(SetAction::resizes);
@@ -277,7 +278,7 @@ fn roll_out(
             conditions::unsaid(&facts),
             injected::notices(labelling.as_ref()),
             inherited::notices(seen).collect(),
-            plugins.notices,
+            plugins.notices(),
         ]
         .concat(),
         labelling,

@@ -13,18 +13,19 @@ use jiff::Timestamp;
 
 pub use call::{Answer, Asked, Call, KnownPlugins, PluginState, Plugins, Reply, UpdateId};
 pub(super) use record::Record;
-pub(super) use wait::blockers;
 
+use super::blocker::{Blocker, BlockerReason};
 use super::conditions::Facts;
-use super::event::Event;
+use super::event::{self, Event};
 use super::observed::Observed;
-use super::revision::Revisions;
 use super::stance::Stance;
 use crate::crd::{
     CanaryStrategy, PluginStep, RolloutStatus, StepAction, StepPluginOperation, StepPluginPhase,
     StepPluginStatus,
 };
 use record::entries;
+
+const RUN: StepPluginOperation = StepPluginOperation::Run;
 
 /// What a plugin is to do.
 struct Task<'a> {
@@ -33,6 +34,8 @@ struct Task<'a> {
     /// Name of the plugin.
     name: &'a str,
     operation: StepPluginOperation,
+    /// Whether it can be asked for it.
+    state: PluginState,
 }
 
 /// What is asked now, and when it is time to ask again.
@@ -50,7 +53,16 @@ pub(super) struct Part {
     pub(super) wake_at: Option<Timestamp>,
     /// What has changed in what they do.
     pub(super) events: Vec<Event>,
-    pub(super) notices: Vec<Event>,
+    /// What is waited for.
+    pub(super) blockers: Vec<Blocker>,
+}
+
+impl Part {
+    /// That plugins which are to be asked cannot be, for those who look at events only.
+    pub(super) fn notices(&self) -> Vec<Event> {
+        let unusable = self.blockers.iter().filter(|blocker| blocker.reason == BlockerReason::PluginUnusable);
+        unusable.map(|blocker| event::plugin_unusable(&blocker.message)).collect()
+    }
 }
 
 /// Decides it, where the plan leads to `status`.
@@ -58,112 +70,87 @@ pub(super) fn part(facts: &Facts<'_>, status: &RolloutStatus) -> Part {
     let Facts { seen, stance, .. } = facts;
     let answer_is_stale = seen.plugins.answer.is_some() && !stance.plugins.took_answer;
     let Some(canary) = facts.canary() else { return Part { answer_is_stale, ..Part::default() } };
-    let Turn { call, wake_at } = turn(seen, facts.revisions, stance, canary, facts.now);
+    let tasks = tasks(facts, canary);
+    let Turn { call, wake_at } = turn(facts, canary, &tasks);
     let before = seen.rollout.status();
     Part {
         call: call.filter(|_| is_told(before, status)),
         answer_is_stale,
         wake_at,
         events: record::transitions(before, &stance.plugins.statuses).collect(),
-        notices: wait::notices(facts, canary),
+        blockers: tasks.iter().map(|task| wait::blocker(facts, task)).collect(),
     }
 }
 
 /// What is to be asked by where the update stands. What is undone is so in order; else what is due comes first.
-fn turn(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    stance: &Stance,
-    canary: &CanaryStrategy,
-    now: Timestamp,
-) -> Turn {
-    let mut tasks = tasks(seen, revisions, stance, canary);
-    tasks.retain(|task| state(seen, task.name) == PluginState::Ready);
-    if stance.is_aborted() {
-        tasks.truncate(1);
-    }
-    let due = |task: &Task<'_>| stance.plugins.due(task).filter(|due| *due > now);
-    match tasks.iter().find(|task| due(task).is_none()) {
-        Some(task) => Turn { call: Some(call(seen, revisions, stance, canary, task)), wake_at: None },
-        None => Turn { call: None, wake_at: tasks.iter().filter_map(due).min() },
+fn turn(facts: &Facts<'_>, canary: &CanaryStrategy, tasks: &[Task<'_>]) -> Turn {
+    let stance = facts.stance;
+    let at_once = if stance.is_aborted() { 1 } else { tasks.len() };
+    let ready = || tasks.iter().filter(|task| task.state == PluginState::Ready).take(at_once);
+    let due = |task: &Task<'_>| stance.plugins.due(task).filter(|due| *due > facts.now);
+    match ready().find(|task| due(task).is_none()) {
+        Some(task) => Turn { call: Some(call(facts, canary, task)), wake_at: None },
+        None => Turn { call: None, wake_at: ready().filter_map(due).min() },
     }
 }
 
-fn call(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    stance: &Stance,
-    canary: &CanaryStrategy,
-    task: &Task<'_>,
-) -> Call {
-    let Task { index, name, operation } = task;
+fn call(facts: &Facts<'_>, canary: &CanaryStrategy, task: &Task<'_>) -> Call {
+    let Task { index, name, operation, state: _ } = task;
+    let record = &facts.stance.plugins;
     let step = step_at(canary, *index).filter(|step| step.name == *name);
-    let entries = [operation, &StepPluginOperation::Run].into_iter();
-    let mut entries = entries.filter_map(|operation| stance.plugins.of(*index, name, operation));
+    // What is undone or ended knows what Run said last.
+    let known = record.of(*index, name, operation).or_else(|| record.of(*index, name, &RUN));
     Call {
         asked: Asked {
-            update: record::update(seen, revisions),
+            update: record::update(facts.seen, facts.revisions),
             index: *index,
             name: (*name).to_owned(),
             operation: operation.clone(),
-            executions: stance.plugins.executions(*index, name, operation),
+            executions: record.executions(*index, name, operation),
         },
         config: step.and_then(|step| step.config.clone()),
-        // What is undone or ended knows what Run said last.
-        status: entries.next().and_then(|entry| entry.status.clone()),
+        status: known.and_then(|entry| entry.status.clone()),
     }
 }
 
 /// What is to be done, in order. Those whose plugin is disabled are done.
-fn tasks<'a>(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    stance: &'a Stance,
-    canary: &'a CanaryStrategy,
-) -> Vec<Task<'a>> {
-    let record = &stance.plugins;
+fn tasks<'a>(facts: &Facts<'a>, canary: &'a CanaryStrategy) -> Vec<Task<'a>> {
+    let (stance, record) = (facts.stance, &facts.stance.plugins);
     let mut runs: Vec<&StepPluginStatus> =
-        record.statuses.iter().filter(|entry| entry.operation == StepPluginOperation::Run).collect();
-    let follow = |runs: Vec<&'a StepPluginStatus>, operation: StepPluginOperation| {
-        let tasks = runs.into_iter().map(|run| Task {
-            index: run.index,
-            name: &run.name,
-            operation: operation.clone(),
-        });
-        tasks.filter(|task| !record.is_over(task.index, task.name, &task.operation)).collect::<Vec<_>>()
+        record.statuses.iter().filter(|entry| entry.operation == RUN).collect();
+    let operation = if stance.is_aborted() {
+        runs.retain(|run| run.disabled != Some(true) && run.phase != Some(StepPluginPhase::Failed));
+        runs.sort_by_key(|run| std::cmp::Reverse(run.index));
+        StepPluginOperation::Abort
+    } else {
+        let is_left = |run: &StepPluginStatus| stance.step.is_none_or(|step| run.index < step);
+        runs.retain(|run| is_left(run) && !record::is_over(run));
+        runs.sort_by_key(|run| run.index);
+        StepPluginOperation::Terminate
     };
-    let mut tasks: Vec<Task<'_>> = match stance.is_aborted() {
-        true => {
-            runs.retain(|run| run.disabled != Some(true) && run.phase != Some(StepPluginPhase::Failed));
-            runs.sort_by_key(|run| std::cmp::Reverse(run.index));
-            follow(runs, StepPluginOperation::Abort)
-        }
-        false => {
-            let is_left = |run: &StepPluginStatus| stance.step.is_none_or(|step| run.index < step);
-            runs.retain(|run| is_left(run) && !record::is_over(run));
-            runs.sort_by_key(|run| run.index);
-            let stopped = follow(runs, StepPluginOperation::Terminate);
-            stopped.into_iter().chain(current(seen, revisions, stance, canary)).collect()
-        }
-    };
-    tasks.retain(|task| state(seen, task.name) != PluginState::Disabled);
-    tasks
+    let followed = runs.into_iter().map(|run| (run.index, run.name.as_str(), operation.clone()));
+    let followed = followed.filter(|(index, name, operation)| !record.is_over(*index, name, operation));
+    let current = current(facts, canary).map(|(index, name)| (index, name, RUN));
+    let tasks = followed.chain(current).map(|(index, name, operation)| Task {
+        index,
+        name,
+        operation,
+        state: state(facts.seen, name),
+    });
+    tasks.filter(|task| task.state != PluginState::Disabled).collect()
 }
 
-/// The plugin of the current step, unless it has done it.
-fn current<'a>(
-    seen: &Observed,
-    revisions: &Revisions<'_>,
-    stance: &Stance,
-    canary: &'a CanaryStrategy,
-) -> Option<Task<'a>> {
+/// The plugin of the current step, unless it has done it: index and name.
+fn current<'a>(facts: &Facts<'_>, canary: &'a CanaryStrategy) -> Option<(i32, &'a str)> {
+    let (stance, revisions) = (facts.stance, facts.revisions);
     let Some(StepAction::Plugin(step)) = stance.action(canary) else { return None };
     let index = stance.step?;
     let has_pods = revisions.new_set().is_some() && !stance.stable.is_empty();
-    let waits = seen.rollout.spec.paused()
+    let waits = facts.seen.rollout.spec.paused()
+        || stance.is_aborted()
         || stance.is_promoted(revisions)
-        || stance.plugins.is_over(index, &step.name, &StepPluginOperation::Run);
-    (has_pods && !waits).then(|| Task { index, name: &step.name, operation: StepPluginOperation::Run })
+        || stance.plugins.is_over(index, &step.name, &RUN);
+    (has_pods && !waits).then_some((index, &*step.name))
 }
 
 fn step_at(canary: &CanaryStrategy, index: i32) -> Option<&PluginStep> {
@@ -173,7 +160,6 @@ fn step_at(canary: &CanaryStrategy, index: i32) -> Option<&PluginStep> {
 
 /// Whether a plugin's step is passed. That of a disabled plugin is noted as done.
 pub(super) fn passes(stance: &mut Stance, seen: &Observed, step: &PluginStep, now: Timestamp) -> bool {
-    const RUN: StepPluginOperation = StepPluginOperation::Run;
     let Some(index) = stance.step else { return false };
     if state(seen, &step.name) == PluginState::Disabled && !stance.plugins.is_over(index, &step.name, &RUN) {
         stance.plugins.disabled(index, &step.name, now);
@@ -187,7 +173,7 @@ pub(super) fn failure(stance: &Stance, canary: &CanaryStrategy) -> Option<String
     let Some(StepAction::Plugin(step)) = stance.action(canary).filter(|_| !stance.is_aborted()) else {
         return None;
     };
-    let entry = stance.plugins.of(stance.step?, &step.name, &StepPluginOperation::Run)?;
+    let entry = stance.plugins.of(stance.step?, &step.name, &RUN)?;
     (entry.phase == Some(StepPluginPhase::Failed)).then(|| {
         let message = entry.message.as_deref().unwrap_or_default();
         format!("Step Plugin {} ({}) failed: {message}", entry.index.saturating_add(1), entry.name)
@@ -196,17 +182,10 @@ pub(super) fn failure(stance: &Stance, canary: &CanaryStrategy) -> Option<String
 
 /// Whether the stored status says all of where the update stands: only then is a plugin asked.
 fn is_told(before: &RolloutStatus, after: &RolloutStatus) -> bool {
-    let stands = |status: &RolloutStatus| {
-        let (pods, steps) = (status.current_pod_hash().to_owned(), status.current_step_hash().to_owned());
-        (
-            pods,
-            steps,
-            status.current_step_index,
-            status.abort(),
-            status.promote_full(),
-            status.stable_rs().to_owned(),
-        )
-    };
+    fn stands(status: &RolloutStatus) -> ([&str; 3], Option<i32>, [bool; 2]) {
+        let versions = [status.current_pod_hash(), status.current_step_hash(), status.stable_rs()];
+        (versions, status.current_step_index, [status.abort(), status.promote_full()])
+    }
     stands(before) == stands(after) && entries(before) == entries(after)
 }
 

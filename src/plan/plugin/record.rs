@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Answer, Asked, Reply, Task, UpdateId};
+use super::{Answer, Asked, RUN, Reply, Task, UpdateId};
 use crate::crd::{
     ConditionType, Extra, RolloutStatus, StepPluginOperation, StepPluginPhase, StepPluginStatus, Time,
     go_duration,
@@ -102,7 +102,7 @@ impl Record {
 
     /// The step of a disabled plugin passes as done.
     pub(super) fn disabled(&mut self, index: i32, name: &str, now: Timestamp) {
-        let entry = self.entry(index, name, &StepPluginOperation::Run, now);
+        let entry = self.entry(index, name, &RUN, now);
         entry.phase = Some(StepPluginPhase::Successful);
         entry.finished_at = Some(Time::from(now));
         entry.disabled = Some(true);
@@ -111,7 +111,7 @@ impl Record {
     /// Takes an answer in.
     fn take(&mut self, Answer { asked, began, ended, result }: &Answer) {
         self.took_answer = true;
-        let run = self.of(asked.index, &asked.name, &StepPluginOperation::Run);
+        let run = self.of(asked.index, &asked.name, &RUN);
         let state = run.and_then(|run| run.status.clone());
         let entry = self.entry(asked.index, &asked.name, &asked.operation, *began);
         entry.status = entry.status.take().or(state);
@@ -132,9 +132,9 @@ impl Record {
     fn awaits(&self, asked: &Asked, is_aborted: bool, step: Option<i32>) -> bool {
         let Asked { index, name, operation, executions, .. } = asked;
         let is_to_come = !is_aborted && step.is_some_and(|step| *index > step);
-        let has_run = self.of(*index, name, &StepPluginOperation::Run).is_some();
+        let has_run = self.of(*index, name, &RUN).is_some();
         !is_to_come
-            && (*operation == StepPluginOperation::Run || has_run)
+            && (*operation == RUN || has_run)
             && !self.is_over(*index, name, operation)
             && *executions == self.executions(*index, name, operation)
     }

@@ -1,22 +1,19 @@
 //! What a rollout says while it waits for a step plugin.
 
-use super::{PluginState, Task, state, tasks};
-use crate::crd::{CanaryStrategy, StepPluginOperation, StepPluginPhase, StepPluginStatus};
+use super::{PluginState, Task};
+use crate::crd::{StepPluginOperation, StepPluginPhase, StepPluginStatus};
 use crate::plan::blocker::{Blocker, BlockerReason, Object};
 use crate::plan::conditions::Facts;
-use crate::plan::event::{self, Event};
 
-/// What is waited for.
-pub(in crate::plan) fn blockers(facts: &Facts<'_>, canary: &CanaryStrategy) -> Vec<Blocker> {
-    let tasks = tasks(facts.seen, facts.revisions, facts.stance, canary);
-    let blockers = tasks.iter().map(|task| match state(facts.seen, task.name) {
-        PluginState::Unusable(why) => unusable(facts, task, &why),
-        _ => asked(facts, task),
-    });
-    blockers.collect()
+/// What is waited for while a plugin has something to do.
+pub(super) fn blocker(facts: &Facts<'_>, task: &Task<'_>) -> Blocker {
+    match &task.state {
+        PluginState::Unusable(why) => unusable(facts, task, why),
+        PluginState::Ready | PluginState::Disabled => asked(facts, task),
+    }
 }
 
-fn blocker(facts: &Facts<'_>, task: &Task<'_>, reason: BlockerReason) -> Blocker {
+fn outline(facts: &Facts<'_>, task: &Task<'_>, reason: BlockerReason) -> Blocker {
     let entry = entry(facts, task);
     let index = task.index;
     Blocker {
@@ -40,7 +37,7 @@ fn entry<'a>(facts: &'a Facts<'_>, task: &Task<'_>) -> Option<&'a StepPluginStat
 }
 
 fn asked(facts: &Facts<'_>, task: &Task<'_>) -> Blocker {
-    let Task { index, name, operation } = task;
+    let Task { index, name, operation, state: _ } = task;
     let does = match operation {
         StepPluginOperation::Abort => format!("plugin {name} undoes step {index}"),
         StepPluginOperation::Terminate => format!("plugin {name} ends step {index}, which was left"),
@@ -57,7 +54,7 @@ fn asked(facts: &Facts<'_>, task: &Task<'_>) -> Blocker {
         },
         next: if entry.is_some() { "it is asked again".to_owned() } else { "it is asked".to_owned() },
         next_at: facts.stance.plugins.due(task).filter(|due| *due > facts.now),
-        ..blocker(facts, task, BlockerReason::StepPlugin)
+        ..outline(facts, task, BlockerReason::StepPlugin)
     }
 }
 
@@ -65,16 +62,6 @@ fn unusable(facts: &Facts<'_>, task: &Task<'_>, why: &str) -> Blocker {
     Blocker {
         message: format!("plugin {} of step {} cannot be asked: {why}", task.name, task.index),
         next: "it is asked once it can be".to_owned(),
-        ..blocker(facts, task, BlockerReason::PluginUnusable)
+        ..outline(facts, task, BlockerReason::PluginUnusable)
     }
-}
-
-/// That plugins which are to be asked cannot be, for those who look at events only.
-pub(super) fn notices(facts: &Facts<'_>, canary: &CanaryStrategy) -> Vec<Event> {
-    let unusable = |blocker: &Blocker| blocker.reason == BlockerReason::PluginUnusable;
-    blockers(facts, canary)
-        .iter()
-        .filter(|blocker| unusable(blocker))
-        .map(|blocker| event::plugin_unusable(&blocker.message))
-        .collect()
 }
