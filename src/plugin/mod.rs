@@ -55,16 +55,6 @@ pub trait AskPlugins: std::fmt::Debug + Send + Sync {
     fn call<'a>(&'a self, call: &'a Call, rollout: &'a Value) -> BoxFuture<'a, Result<Reply, String>>;
 }
 
-impl AskPlugins for StepPlugins {
-    fn known(&self) -> Arc<KnownPlugins> {
-        Self::known(self)
-    }
-
-    fn call<'a>(&'a self, call: &'a Call, rollout: &'a Value) -> BoxFuture<'a, Result<Reply, String>> {
-        Self::call(self, call, rollout).boxed()
-    }
-}
-
 impl StepPlugins {
     /// The plugins that are configured. None is started before it is called.
     #[must_use]
@@ -77,18 +67,8 @@ impl StepPlugins {
         Self { known, runners: Arc::new(runners.collect()) }
     }
 
-    /// What a plan is to know of them.
-    #[must_use]
-    pub fn known(&self) -> Arc<KnownPlugins> {
-        Arc::clone(&self.known)
-    }
-
-    /// Asks a plugin, of which `rollout` is told as plans see it. Its process is started where none runs, and once more where it turns out
-    /// to be gone, so that it may be asked twice.
-    ///
-    /// # Errors
-    /// Why there is no answer that can be taken, for people; does not name the plugin.
-    pub async fn call(&self, call: &Call, rollout: &Value) -> Result<Reply, String> {
+    /// Starts its process where none runs, and once more where it turns out to be gone.
+    async fn ask(&self, call: &Call, rollout: &Value) -> Result<Reply, String> {
         let name = &call.asked.name;
         let runner = self.runners.get(name).ok_or_else(|| self.absence(name))?;
         let operation = Operation::of(&call.asked.operation)?;
@@ -116,6 +96,16 @@ impl StepPlugins {
             Some(PluginState::Disabled) => "it is disabled".to_owned(),
             Some(PluginState::Ready) | None => "it is not configured".to_owned(),
         }
+    }
+}
+
+impl AskPlugins for StepPlugins {
+    fn known(&self) -> Arc<KnownPlugins> {
+        Arc::clone(&self.known)
+    }
+
+    fn call<'a>(&'a self, call: &'a Call, rollout: &'a Value) -> BoxFuture<'a, Result<Reply, String>> {
+        self.ask(call, rollout).boxed()
     }
 }
 

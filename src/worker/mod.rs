@@ -2,9 +2,9 @@
 //!
 //! The [`planner`] observes, plans (what it must ask for that is in [`question`]) and hands each worker the newest part; [`rollout`] writes
 //! the rollout and its status, [`replica_set`] writes ReplicaSets, [`traffic`] writes Services, [`restart`] evicts pods, [`label`] writes
-//! their labels and annotations, [`step_plugin`] asks step plugins, [`workload`] scales the Deployment that a rollout takes over from, [`recorder`] records events,
-//! [`activity`] what others did. All of them run only while this process leads. Depends on
-//! L0 to L3; knows neither the API nor who else runs.
+//! their labels and annotations, [`step_plugin`] asks step plugins, [`workload`] scales the Deployment that a rollout takes over from,
+//! [`recorder`] records events, [`activity`] what others did. All of them run only while this process leads. Depends on L0 to L3; knows
+//! neither the API nor who else runs.
 
 mod activity;
 mod beside;

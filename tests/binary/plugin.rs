@@ -6,7 +6,7 @@ use std::process::Command;
 
 use rolloutd::crd::{StepPluginOperation, StepPluginPhase};
 use rolloutd::plan::{Asked, Call, Reply, UpdateId};
-use rolloutd::plugin::{Configuration, StepPlugins};
+use rolloutd::plugin::{AskPlugins as _, Configuration, StepPlugins};
 use serde_json::{Value, json};
 
 use crate::process::{Dev, until};
