@@ -118,7 +118,7 @@ impl Own {
         self.awaits(rollout, |object| matches!(object, ObjectId::ReplicaSet(set) if which(&set.name)))
     }
 
-    /// Whether an eviction of one of a rollout's pods has not been shown yet.
+    /// Whether an eviction of one of a rollout's pods, or a write to one, has not been shown yet.
     #[must_use]
     pub fn awaits_pods(&self, rollout: &Key) -> bool {
         self.awaits(rollout, |object| matches!(object, ObjectId::Pod(_)))

@@ -191,8 +191,7 @@ impl Store {
             None => Vec::new(),
         };
         // What a cache shows that has not caught up with our own writes to pods is not what pods have (seed 6877).
-        let labels_settled =
-            self.labels.settled(key) == Settled::Yes && sets.iter().all(|set| self.is_labelled(set));
+        let labels_settled = !self.labels.awaits_pods(key) && sets.iter().all(|set| self.is_labelled(set));
         let looks_at_pods = restart::is_asked_for(&rollout)
             || !labels_settled
             || sets.iter().any(|set| environment::is_watched(set));

@@ -315,7 +315,7 @@ impl Planner {
             SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
         self.hand_out_pods(key, job, plan.evictions);
         // Also with nothing to write the worker reads pods afresh whose last write was not shown in time.
-        match plan.pods.is_empty() && self.shared.store.labels.settled(key) == Settled::Yes {
+        match plan.pods.is_empty() && !self.shared.store.labels.awaits_pods(key) {
             true => self.shared.labels.take_back(key),
             false => self.shared.labels.put(key, plan.pods, Instant::now()),
         }
