@@ -158,8 +158,12 @@ impl<'a> Actor<'a> {
 
     /// A merge patch of the spec.
     pub async fn spec(&self, patch: Value) -> anyhow::Result<()> {
-        let patch = Patch::Merge(json!({ "spec": patch }));
-        self.cluster.rollouts().patch("web", &PatchParams::default(), &patch).await.context("the spec")?;
+        self.change(json!({ "spec": patch })).await.context("the spec")
+    }
+
+    /// A merge patch of the rollout.
+    pub async fn change(&self, patch: Value) -> anyhow::Result<()> {
+        self.cluster.rollouts().patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
@@ -272,11 +276,8 @@ impl<'a> Actor<'a> {
     }
 
     async fn annotate(&self) -> anyhow::Result<()> {
-        let patch = json!({ "metadata": {
-            "annotations": { "team.test/seen": self.cluster.now().to_string() }, "labels": { "team": "shop" },
-        } });
-        self.cluster.rollouts().patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+        let seen = self.cluster.now().to_string();
+        self.change(json!({ "metadata": { "annotations": { "team.test/seen": seen }, "labels": { "team": "shop" } } })).await
     }
 
     async fn meddle_with_sets(&self, act: &Act) -> anyhow::Result<()> {

@@ -156,9 +156,7 @@ impl Actor<'_> {
             Act::ChangeCrew(crew) => crew_patch(*crew),
             _ => return Ok(()),
         };
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
-        self.cluster.rollouts().patch("web", &PatchParams::default(), &patch).await?;
-        Ok(())
+        self.change(json!({ "metadata": metadata })).await
     }
 
     /// Changes the pod template where it is. Says whether another object holds it.

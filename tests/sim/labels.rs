@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams};
 use rolloutd::apiserver::Write;
 use rolloutd::crd::{PodTemplateMetadata, Rollout, Strategy, keys};
 use serde_json::{Value, json};
@@ -104,8 +104,7 @@ impl Actor<'_> {
             }
             _ => return Ok(()),
         };
-        self.cluster.rollouts().patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+        self.change(patch).await
     }
 }
 
