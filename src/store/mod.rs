@@ -238,12 +238,12 @@ impl Store {
         pods.filter(|record| !record.has_ended()).filter_map(|record| record.pod()).collect()
     }
 
-    /// ReplicaSets that pods are controlled by and that no cache has, with the rollouts that they are named after: they may have lost the
-    /// label by which they are watched before this process saw them.
+    /// ReplicaSets that pods are controlled by or that a rollout's status names, and that no cache has, with their rollouts: they may have
+    /// lost the label by which they are watched before this process saw them.
     #[must_use]
     pub fn unknown_sets(&self) -> BTreeMap<Key, Key> {
         let pods = self.pods.all();
-        let unknown = pods.iter().filter_map(|pod| {
+        let of_pods = pods.iter().filter_map(|pod| {
             let (uid, set) = (pod.controller.as_deref()?, pod.controller_name.as_deref()?);
             let (rollout, _) = set.rsplit_once('-')?;
             let namespace = Key::of(&**pod).namespace;
@@ -251,7 +251,19 @@ impl Store {
             let is_unknown = self.sets.key_of(uid).is_none() && self.rollouts.version(&rollout).is_some();
             is_unknown.then_some((set, rollout))
         });
-        unknown.collect()
+        let rollouts = self.rollouts.all();
+        of_pods.chain(rollouts.iter().flat_map(|rollout| self.unknown_by_status(rollout))).collect()
+    }
+
+    /// Those that a status names, which may have no pods (seed 13579).
+    fn unknown_by_status(&self, record: &RolloutRecord) -> Vec<(Key, Key)> {
+        let (Ok(rollout), key) = (&record.decoded, Key::of(record)) else { return Vec::new() };
+        let status = rollout.status();
+        let sets = self.sets.controlled_by(rollout.metadata.uid.as_deref().unwrap_or_default());
+        let mut hashes = BTreeSet::from([status.stable_rs(), status.current_pod_hash()]);
+        hashes.retain(|hash| !hash.is_empty() && sets.iter().all(|record| record.set.hash() != *hash));
+        let named = |hash: &str| (Key::new(&*key.namespace, format!("{}-{hash}", key.name)), key.clone());
+        hashes.into_iter().map(named).collect()
     }
 
     /// Whether all live pods of a ReplicaSet are known to have what was put into its template.

@@ -189,7 +189,7 @@ impl Planner {
         self.errands.wait().await;
     }
 
-    /// ReplicaSets that nothing is known of but that they have pods are read afresh before anything is decided about their rollouts.
+    /// ReplicaSets that only pods and statuses tell of are read afresh before anything is decided about their rollouts.
     fn suspect_unknown_sets(&self) {
         for (set, rollout) in self.shared.store.unknown_sets() {
             self.shared.store.own.suspect(ObjectId::ReplicaSet(set), &rollout);

@@ -15,6 +15,7 @@ mod act;
 mod cluster;
 mod end;
 mod features;
+mod found;
 mod held;
 mod labels;
 mod lens;

@@ -117,13 +117,15 @@ pub fn run_all(seeds: std::ops::Range<u64>) {
             sum.lock().unwrap().tell_of_slow_ones();
         }
     });
-    let Sum { failures, writes, judged: Judged { judged, excused }, .. } = sum.into_inner().unwrap();
+    let Sum { failures, acts, writes, judged: Judged { judged, excused }, .. } = sum.into_inner().unwrap();
     let ran = next.into_inner().min(seeds.end) - seeds.start;
     println!(
         "{ran} programs, {writes} writes and acts, {judged} resizes judged and {excused} excused, {} failed, in {:?}",
         failures.len(),
         began.elapsed()
     );
+    let acts: Vec<String> = acts.into_iter().map(|(act, count)| format!("{act} {count}")).collect();
+    println!("acts: {}", acts.join(", "));
     for (seed, outcome) in &failures {
         tell(*seed, outcome, TAIL);
     }
@@ -136,6 +138,8 @@ pub fn run_all(seeds: std::ops::Range<u64>) {
 struct Sum {
     running: BTreeMap<u64, Instant>,
     failures: Vec<(u64, Outcome)>,
+    /// How often each act was done: operations and faults.
+    acts: BTreeMap<String, usize>,
     writes: usize,
     judged: Judged,
 }
@@ -144,6 +148,9 @@ impl Sum {
     fn add(&mut self, seed: u64, outcome: Outcome) {
         self.running.remove(&seed);
         self.writes += outcome.journal.len();
+        for act in outcome.journal.iter().filter_map(|line| act(line)) {
+            *self.acts.entry(act).or_default() += 1;
+        }
         self.judged.judged += outcome.judged.judged;
         self.judged.excused += outcome.judged.excused;
         if outcome.error.is_some() {
@@ -157,6 +164,17 @@ impl Sum {
             println!("seed {seed} runs for {PATIENCE:?} already; {}", replay_line(*seed));
             *began = Instant::now();
         }
+    }
+}
+
+/// The name of the act that a line of a journal tells of; of the call, where that is one of the API.
+fn act(line: &str) -> Option<String> {
+    let (_, told) = line.split_once(" -- ")?;
+    let name = |told: &str| told.chars().take_while(char::is_ascii_alphabetic).collect::<String>();
+    // Answers and what ends are no acts.
+    match told.strip_prefix("Call(") {
+        Some(call) => Some(format!("RPC {}", name(call))),
+        None => Some(name(told)).filter(|name| name.starts_with(char::is_uppercase)),
     }
 }
 

@@ -1,0 +1,33 @@
+//! Programs that found something in the engine, each by its seed and by what it found: they must not find it again.
+//!
+//! A seed tells its story as long as the generator of programs stands still. Where a change to that makes it tell another one, the
+//! unit test that names the seed still holds the rule.
+
+use crate::program::Program;
+use crate::run::{replay_line, simulate};
+
+/// A test for each program.
+macro_rules! found {
+    ($($(#[$about:meta])* $name:ident: $seed:literal,)*) => {
+        $($(#[$about])* #[test] fn $name() { passes($seed); })*
+    };
+}
+
+found! {
+    a_set_that_is_created_without_labels_to_inherit_inherits_later_ones: 131,
+    a_restart_leaves_a_version_its_pods_where_the_cache_of_pods_is_behind: 2_230,
+    taking_over_from_a_deployment_begins_also_where_the_first_revision_was_superseded: 2_516,
+    what_a_new_leader_withdraws_from_pods_stays_withdrawn: 4_740,
+    evictions_do_not_count_on_pods_that_are_being_deleted: 6_268,
+    what_was_withdrawn_is_remembered_until_the_cache_shows_it: 6_877,
+    the_deadline_runs_for_a_stable_version_that_was_put_onto_a_plugin: 8_287,
+    a_set_that_is_deleted_after_it_lost_its_hash_label_is_followed_to_its_end: 9_643,
+    evictions_do_not_count_on_pods_that_the_cache_shows_for_too_long: 10_823,
+    a_restart_that_comes_before_the_first_status_is_carried_out: 11_711,
+    a_stable_set_without_pods_and_hash_label_is_not_taken_for_gone: 13_579,
+}
+
+fn passes(seed: u64) {
+    let outcome = simulate(&Program::of(seed), None);
+    assert_eq!(outcome.error, None, "{}", replay_line(seed));
+}
