@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use kube::config::{Kubeconfig, NamedCluster};
+use serde_json::json;
 use tempfile::{NamedTempFile, TempDir};
 
 const KUBECONFIG: &str = "kubeconfig";
@@ -37,8 +38,16 @@ impl Folder {
     }
 
     /// Writes the kubeconfig for the server at `url`, readable by its owner only; whoever reads it sees the old one or
-    /// the new one.
+    /// the new one. One that names that server stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`remembered_server`].
     pub(super) fn write_kubeconfig(&self, url: &str) -> io::Result<()> {
+        if remembered_server(self.path())?.is_some_and(|server| server == url) {
+            // A full disk is no reason not to serve what is on it.
+            return Ok(());
+        }
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -47,25 +56,46 @@ impl Folder {
             "users": [{ "name": NAME, "user": {} }],
             "contexts": [{ "name": NAME, "context": { "cluster": NAME, "user": NAME, "namespace": "default" } }],
         });
-        // JSON is YAML.
-        let text = format!("{kubeconfig:#}\n");
-        if fs::read_to_string(self.kubeconfig()).is_ok_and(|there| there == text) {
-            // A full disk is no reason not to serve what is on it.
-            return Ok(());
-        }
         let mut file = NamedTempFile::new_in(self.path())?;
-        file.write_all(text.as_bytes())?;
+        // JSON is YAML.
+        file.write_all(format!("{kubeconfig:#}\n").as_bytes())?;
         file.persist(self.kubeconfig()).map_err(|error| error.error)?;
         Ok(())
     }
 }
 
-/// The port that the kubeconfig of a folder names; `None` where there is none that was written here.
+/// The port of the cluster in a folder; `None` where there was none yet.
 pub(super) fn remembered_port(folder: &Path) -> Option<u16> {
-    let text = fs::read_to_string(folder.join(KUBECONFIG)).ok()?;
-    let kubeconfig: Value = serde_json::from_str(&text).ok()?;
-    let url = kubeconfig.pointer("/clusters/0/cluster/server")?.as_str()?;
+    let url = remembered_server(folder).ok()??;
     url.rsplit(':').next()?.parse().ok()
+}
+
+/// The server that the kubeconfig of a folder names, also where kubectl wrote it again; `None` where there is none yet.
+///
+/// # Errors
+///
+/// Says what to do where a file of this name is anything but a kubeconfig of this cluster alone: it is not ours to be written.
+pub(super) fn remembered_server(folder: &Path) -> io::Result<Option<String>> {
+    let path = folder.join(KUBECONFIG);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let ours = |clusters: Vec<NamedCluster>| {
+        let [only] = <[_; 1]>::try_from(clusters).ok()?;
+        only.cluster.filter(|_| only.name == NAME)?.server
+    };
+    match Kubeconfig::from_yaml(&text).ok().and_then(|kubeconfig| ours(kubeconfig.clusters)) {
+        Some(server) => Ok(Some(server)),
+        None => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!(
+                "--data-dir {}: {path} was not written by rolloutd, or names other clusters too; give another directory, or move that file away",
+                folder.display(),
+                path = path.display(),
+            ),
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +115,26 @@ mod tests {
         let mode = fs::metadata(folder.kubeconfig()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(kept.path()).unwrap().count(), 1, "nothing unfinished is left");
-        fs::write(folder.kubeconfig(), "kind: Config").unwrap();
-        assert_eq!(remembered_port(kept.path()), None);
+    }
+
+    #[test]
+    fn a_kubeconfig_that_is_not_ours_is_left_as_it_is_and_one_that_kubectl_wrote_again_is_ours() {
+        let kept = tempfile::tempdir().unwrap();
+        let folder = Folder::Kept(kept.path().to_owned());
+        let cluster = |name: &str| format!("- name: {name}\n  cluster:\n    server: http://127.0.0.1:8001\n");
+        let other = format!("clusters:\n{}", cluster("staging"));
+        let both = format!("clusters:\n{}{}", cluster(NAME), cluster("staging"));
+        for foreign in ["kind: Config".to_owned(), "{".to_owned(), other, both] {
+            fs::write(folder.kubeconfig(), &foreign).unwrap();
+            let refused = folder.write_kubeconfig("http://127.0.0.1:8001").unwrap_err().to_string();
+            assert!(refused.contains("/kubeconfig was not written by rolloutd"), "{refused}");
+            assert_eq!(fs::read_to_string(folder.kubeconfig()).unwrap(), foreign);
+            assert_eq!(remembered_port(kept.path()), None);
+        }
+        let ours = format!("current-context: other\nclusters:\n{}", cluster(NAME));
+        fs::write(folder.kubeconfig(), &ours).unwrap();
+        folder.write_kubeconfig("http://127.0.0.1:8001").unwrap();
+        assert_eq!(fs::read_to_string(folder.kubeconfig()).unwrap(), ours);
+        assert_eq!(remembered_port(kept.path()), Some(8001));
     }
 }

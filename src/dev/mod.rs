@@ -122,6 +122,8 @@ pub async fn run(flags: Flags, environment: Environment, stop: CancellationToken
             serve::require_loopback(flag, address)?;
         }
     }
+    // Before anything is put beside somebody else's.
+    flags.data_dir.as_deref().map(folder::remembered_server).transpose()?;
     let database = flags.data_dir.as_deref().map(Database::open).transpose()?;
     let clock = Clock::resumed(database.as_ref().and_then(Database::time), flags.speed);
     if flags.cluster_only {
