@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::unambiguous::Unambiguous;
 use super::{Fault, Location};
 
 /// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 128).
@@ -91,11 +92,11 @@ pub fn read(manifest: &str) -> Result<Documents, Malformed> {
 }
 
 fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
-    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not.
+    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not, and tells of names that stand twice.
     if manifest.trim_start().starts_with(['{', '[']) {
-        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Value>();
+        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Unambiguous>();
         if let Ok(values) = json.collect::<Result<Vec<_>, _>>() {
-            return Ok(values.into_iter().map(whole_numbers).collect());
+            return Ok(values.into_iter().map(|Unambiguous(value)| whole_numbers(value)).collect());
         }
     }
     let mut reader = manifest.as_bytes();
@@ -245,6 +246,7 @@ mod tests {
             ("kind: A\n---\nspec: [\n", 1, 3, 7),
             ("kind: A\n---\nspec: {x: 1\nkind: : :\n", 1, 4, 5),
             ("kind: A\nkind: B\n", 0, 2, 1),
+            ("{\"kind\": \"A\",\n \"kind\": \"B\"}", 0, 2, 2),
             ("a: *nope\n", 0, 1, 4),
             ("{\"kind\": ]}", 0, 1, 1),
         ] {
