@@ -10,14 +10,13 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::DefaultBackoff;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::Store;
 use super::kinds::RolloutRecord;
 use super::object::Key;
-use super::reflect::{Scope, replace};
+use super::reflect::{Scope, pauses, replace};
 use super::version::ResourceVersion;
 use crate::clock;
 
@@ -67,7 +66,7 @@ pub async fn follow(store: Arc<Store>, client: Client, scope: Scope) {
     };
     store.rollouts.watches(&scope.labels);
     let mut follower = Follower { store, api, labels: scope.labels, version: None };
-    let mut backoff = DefaultBackoff::default();
+    let mut backoff = pauses();
     loop {
         let began = Instant::now();
         match follower.go_on().await {

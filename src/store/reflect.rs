@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::{StreamExt, TryStreamExt};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -70,6 +72,18 @@ pub trait Stored:
     }
 }
 
+/// How long a watch waits at most before it is taken up again. client-go's 30 s are for clusters with a thousand nodes that all come back
+/// at once; here a handful of watches would leave rollouts alone for as long as people wait for them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The pauses of a watch that breaks; jitter at most doubles them.
+pub(super) fn pauses() -> ExponentialBackoff {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(800))
+        .with_max_delay(LONGEST_PAUSE);
+    pauses.with_factor(2.0).without_max_times().with_jitter().into()
+}
+
 /// Watches one kind into its cache, for ever. A watch that breaks is taken up again with growing pauses; an object that cannot be
 /// decoded stops nobody else.
 pub async fn reflect<R>(store: Arc<Store>, client: Client, scope: Scope)
@@ -82,7 +96,7 @@ where
     };
     R::cache(&store).watches(&scope.labels);
     let config = watcher::Config::default().labels(&scope.labels);
-    let mut events = watch(api, config).default_backoff().boxed();
+    let mut events = watch(api, config).backoff(pauses()).boxed();
     let mut listed = Vec::new();
     loop {
         match events.try_next().await {
