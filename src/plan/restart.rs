@@ -137,23 +137,24 @@ fn in_order<'a>(seen: &'a Observed, revisions: &Revisions<'_>) -> Vec<&'a Pod> {
     pods
 }
 
-/// How many pods are available, and when the next one that is ready will be; `None` while a set has more pods than it is to have,
-/// of which any may be on its way out: those included that the cache of pods does not show yet (seed 6268), and those that it shows for too
-/// long. Which those are is known once as many are seen to go as there are too many, if meanwhile nobody is evicted (seed 10823).
+/// How many pods are available by both caches, and when the next one that is ready will be: that of pods may be behind that of sets, by which
+/// they have gone and others come (seed 16245).
+///
+/// `None` while a set has more pods than it is to have, of which any may be on its way out: those included that the cache of pods does not
+/// show yet (seed 6268), and those that it shows for too long. Which those are is known once as many are seen to go as there are too many,
+/// if meanwhile nobody is evicted (seed 10823).
 fn available(seen: &Observed, now: Timestamp) -> (Option<i32>, Option<Timestamp>) {
-    let staying = || seen.pods.iter().filter(|pod| !pod.terminating);
     let from = |pod: &Pod| pod.available_from(seen.rollout.spec.min_ready_seconds());
-    let has_too_many = |set: &Arc<ReplicaSet>| {
-        let shown = staying().filter(|pod| pod.set == set.uid).count();
-        narrow(shown).max(set.status.replicas) > set.replicas
-    };
+    let staying = || seen.pods.iter().filter(|pod| !pod.terminating);
     let next = staying().filter_map(from).filter(|from| *from > now).min();
-    if seen.sets.iter().any(has_too_many) {
-        return (None, next);
-    }
-    let is_of_a_set = |pod: &&Pod| seen.sets.iter().any(|set| set.uid == pod.set);
-    let available = staying().filter(is_of_a_set).filter_map(from).filter(|from| *from <= now).count();
-    (Some(narrow(available)), next)
+    let of_set = |set: &Arc<ReplicaSet>| {
+        let pods = || staying().filter(|pod| pod.set == set.uid);
+        let has_too_many = narrow(pods().count()).max(set.status.replicas) > set.replicas;
+        let available = narrow(pods().filter_map(from).filter(|from| *from <= now).count());
+        (!has_too_many).then_some(available.min(set.status.available))
+    };
+    let of_sets: Option<Vec<i32>> = seen.sets.iter().map(of_set).collect();
+    (of_sets.map(|counts| total(counts.into_iter())), next)
 }
 
 fn narrow(count: usize) -> i32 {
@@ -183,6 +184,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::plan::observed::SetStatus;
     use crate::plan::plan;
 
     fn at(second: i64) -> Timestamp {
@@ -221,12 +223,16 @@ mod tests {
             uid: format!("uid-{hash}"),
             labels: [("rollouts-pod-template-hash".to_owned(), hash.to_owned())].into(),
             replicas,
+            status: SetStatus { replicas, ready: replicas, available: replicas, ..SetStatus::default() },
             ..ReplicaSet::default()
         };
-        let of = |hash: &str| pods.iter().filter(|pod| pod.set == format!("uid-{hash}")).count();
-        let sets = ["a", "b"].into_iter().filter(|hash| of(hash) > 0);
+        let staying = |hash: &str| {
+            let pods = pods.iter().filter(|pod| pod.set == format!("uid-{hash}"));
+            pods.clone().next().map(|_| narrow(pods.filter(|pod| !pod.terminating).count()))
+        };
+        let sets = ["a", "b"].into_iter().filter_map(|hash| Some((hash, staying(hash)?)));
         Observed {
-            sets: sets.map(|hash| Arc::new(set(hash, i32::try_from(of(hash)).unwrap()))).collect(),
+            sets: sets.map(|(hash, replicas)| Arc::new(set(hash, replicas))).collect(),
             pods,
             ..Observed::alone(Arc::new(serde_json::from_value(object).unwrap()))
         }
@@ -271,16 +277,17 @@ mod tests {
     /// cache showed for too long was counted in its place).
     #[test]
     fn while_a_set_has_too_many_pods_nobody_is_evicted() {
-        let shrunk = |shown: &[i64], counted: i32| {
+        let shrunk = |shown: &[i64], counted: i32, available: i32| {
             let mut seen = seen(&json!({ "spec": { "replicas": 2 } }), pods("a", shown));
             let set = Arc::make_mut(&mut seen.sets[0]);
-            (set.replicas, set.status.replicas) = (2, counted);
+            (set.replicas, set.status.replicas, set.status.available) = (2, counted, available);
             evicted(&seen, 20).len()
         };
-        assert_eq!(shrunk(&[0, 1, 2, 3, 4, 5, 6, 7, 8], 9), 0);
-        assert_eq!(shrunk(&[0, 1, 2], 2), 0, "the cache shows one for too long");
-        assert_eq!(shrunk(&[0, 1], 3), 0, "the cache does not show one yet, seed 6268");
-        assert_eq!(shrunk(&[0, 1], 2), 1);
+        assert_eq!(shrunk(&[0, 1, 2, 3, 4, 5, 6, 7, 8], 9, 9), 0);
+        assert_eq!(shrunk(&[0, 1, 2], 2, 2), 0, "the cache shows one for too long");
+        assert_eq!(shrunk(&[0, 1], 3, 3), 0, "the cache does not show one yet, seed 6268");
+        assert_eq!(shrunk(&[0, 1], 2, 1), 0, "the cache shows former ones, seed 16245");
+        assert_eq!(shrunk(&[0, 1], 2, 2), 1);
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(super) struct Planner {
     /// Questions and fresh looks that are under way.
     pub(super) errands: TaskTracker,
     pub(super) asking: Arc<Mutex<HashSet<Key>>>,
+    /// When ReplicaSets of a rollout that are in no watch are read again.
+    pub(super) unwatched: HashMap<Key, Timestamp>,
     known: HashMap<Key, Known>,
     /// Rollouts whose pods lack labels or annotations.
     labelling: Progress,
@@ -147,6 +149,7 @@ impl Planner {
             recorder,
             errands: TaskTracker::new(),
             asking: Arc::default(),
+            unwatched: HashMap::new(),
             known: HashMap::new(),
             labelling: Progress::default(),
         }
@@ -272,8 +275,15 @@ impl Planner {
             Settled::Wait(until) => return self.shared.wakes.put(key, (), until),
             Settled::Overdue(objects) => return self.look_afresh(key, objects),
         }
-        let Some(seen) = self.shared.store.observe(key) else { return self.forget(key) };
+        // From here on pods are written by what this plan says only; what is being written to them no cache shows yet (seed 19891).
+        self.shared.labels.take_back(key);
+        let writes_pods = self.shared.labels.is_running(key);
+        let Some(mut seen) = self.shared.store.observe(key) else { return self.forget(key) };
+        seen.labels_settled &= !writes_pods;
         let now = self.shared.clock.now();
+        if self.suspects_unwatched(key, &seen, now) {
+            return self.shared.wake(key);
+        }
         let generation = seen.rollout.metadata.generation;
         let span = tracing::info_span!("plan", namespace = %key.namespace, rollout = %key.name, ?generation);
         let _entered = span.enter();
@@ -296,7 +306,6 @@ impl Planner {
         let late = self.labelling.follow(&self.shared, key, plan.labelling.as_ref(), now);
         self.notice(key, &about, &[plan.notices.as_slice(), late.as_slice()].concat());
         self.drop_setbacks(key, &plan);
-        self.follow_unwatched(key, seen);
         match &plan.question {
             Some(Question::DefaultedTemplate) => self.ask(key, seen),
             Some(Question::Services(names)) => self.look_for_services(key, names.clone()),
@@ -436,6 +445,7 @@ impl Planner {
         self.shared.labels.take_back(key);
         self.shared.calls.take_back(key);
         self.labelling.forget(&self.shared, key);
+        self.unwatched.remove(key);
         if let Some(record) = self.shared.store.rollouts.get(key) {
             let Err(error) = &record.decoded else { return };
             let message =

@@ -5,10 +5,10 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tracing::Instrument;
 
 use super::planner::Planner;
-use crate::clock;
 use crate::crd::{WorkloadName, keys};
 use crate::plan::{self, Attempt, COMPANY, Observed};
 use crate::store::{DryRun, Key, ObjectId};
@@ -18,7 +18,7 @@ use crate::store::{DryRun, Key, ObjectId};
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often an object is read again that no watch tells of.
-const UNWATCHED_PAUSE: Duration = Duration::from_secs(5);
+const UNWATCHED_PAUSE: SignedDuration = SignedDuration::from_secs(5);
 
 impl Planner {
     /// Runs an errand for a rollout, unless one is under way; what it asked is asked again a little later if it is still open.
@@ -114,28 +114,27 @@ impl Planner {
         });
     }
 
-    /// ReplicaSets that are being deleted and have lost their hash label are in no watch, so that nothing tells of their end: they are read
-    /// again now and then (seed 9643).
-    pub(super) fn follow_unwatched(&self, key: &Key, seen: &Observed) {
-        let is_unwatched =
-            |set: &plan::ReplicaSet| set.terminating && !set.labels.contains_key(keys::POD_TEMPLATE_HASH);
-        let unwatched: Vec<ObjectId> = seen
-            .sets
-            .iter()
-            .filter(|set| is_unwatched(set))
-            .map(|set| ObjectId::ReplicaSet(Key::new(&*key.namespace, &*set.name)))
-            .collect();
+    /// ReplicaSets that have lost their hash label are in no watch, so that nothing tells what becomes of them: they are read again now and
+    /// then (seeds 9643, 18492), until they have it back. Says whether that is due: before anything is decided on them.
+    pub(super) fn suspects_unwatched(&mut self, key: &Key, seen: &Observed, now: Timestamp) -> bool {
+        let is_unwatched = |set: &&Arc<plan::ReplicaSet>| !set.labels.contains_key(keys::POD_TEMPLATE_HASH);
+        let unwatched: Vec<_> = seen.sets.iter().filter(is_unwatched).collect();
         if unwatched.is_empty() {
-            return;
+            self.unwatched.remove(key);
+            return false;
         }
-        let (shared, of) = (self.shared(), key.clone());
-        self.send_once(key, async move {
-            clock::real_sleep(shared.clock.in_real_time(UNWATCHED_PAUSE)).await;
-            for set in unwatched {
-                shared.store.own.suspect(set, &of);
-            }
-            shared.wake(&of);
-        });
+        let next = now.checked_add(UNWATCHED_PAUSE).unwrap_or(now);
+        let due = *self.unwatched.entry(key.clone()).or_insert(next);
+        if due > now {
+            self.shared.wake_at(key, due);
+            return false;
+        }
+        self.unwatched.insert(key.clone(), next);
+        for set in unwatched {
+            let set = ObjectId::ReplicaSet(Key::new(&*key.namespace, &*set.name));
+            self.shared.store.own.suspect(set, key);
+        }
+        true
     }
 
     /// The caches had time enough to show our own writes: the objects are read afresh.

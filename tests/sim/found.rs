@@ -25,6 +25,9 @@ found! {
     evictions_do_not_count_on_pods_that_the_cache_shows_for_too_long: 10_823,
     a_restart_that_comes_before_the_first_status_is_carried_out: 11_711,
     a_stable_set_without_pods_and_hash_label_is_not_taken_for_gone: 13_579,
+    evictions_do_not_count_on_pods_that_a_set_had_before_it_shrank_and_grew: 16_245,
+    a_set_that_lost_its_hash_label_is_read_again_before_a_service_selects_it: 18_492,
+    what_is_withdrawn_is_remembered_while_pods_are_written: 19_891,
 }
 
 fn passes(seed: u64) {
