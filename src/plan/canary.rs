@@ -90,12 +90,14 @@ fn toward(
     let others_change = older.iter().zip(&others).any(|(size, &next)| size.spec != next);
 
     let now = Counts { new: spec(sizes.new), stable: spec(sizes.stable) };
+    let room = limits.most() - now.new - now.stable - sizes.older;
     let next = next_counts(limits, wanted, sizes);
     let changes = next != now || others_change;
-    // Nothing shrinks on the word of a status about an older spec: its available pods may be on their way out.
+    // Nothing shrinks on the word of a status about an older spec: its available pods may be on their way out. Nor does anything grow into
+    // the room that it would have given.
     let (next, others) = match are_observed {
         true => (next, others),
-        false => (next.at_least(now), older.iter().map(|size| size.spec).collect()),
+        false => (next.at_least(now).grown_within(room, now), older.iter().map(|size| size.spec).collect()),
     };
     Sizing {
         new: next.new,

@@ -91,6 +91,20 @@ impl Counts {
     pub fn at_least(self, other: Self) -> Self {
         Self { new: self.new.max(other.new), stable: self.stable.max(other.stable) }
     }
+
+    /// The same, but growing from `now` by no more pods than there is room for, the stable set first: what the other set would give up is kept
+    /// (seed 26934).
+    #[must_use]
+    pub fn grown_within(self, room: i32, now: Self) -> Self {
+        let mut room = room.max(0);
+        let mut take = |now: i32, next: i32| {
+            let more = (next - now).clamp(0, room);
+            room -= more;
+            next.min(now + more)
+        };
+        let stable = take(now.stable, self.stable);
+        Self { new: take(now.new, self.new), stable }
+    }
 }
 
 /// The sets of a rollout by their part in an update.

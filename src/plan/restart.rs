@@ -65,7 +65,8 @@ pub(super) fn restart(
     let older: Vec<&Pod> = pods.iter().copied().filter(|pod| pod.created < restart_at.instant()).collect();
     let going = older.iter().filter(|pod| pod.terminating).count();
     // Until the sets know of the last ones that went, pods are looked at.
-    if older.len() == going && matches!(without_leaving(seen), Cow::Borrowed(_)) {
+    let is_told = matches!(without_leaving(seen), Cow::Borrowed(_));
+    if older.len() == going && is_told && seen.sets.iter().all(|set| shows_all(seen, set)) {
         return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
     }
     let (available, wake_at) = available(seen, now);
@@ -81,6 +82,13 @@ pub(super) fn restart(
         restarted_at,
         wake_at,
     }
+}
+
+/// Whether the cache of pods shows as many as a set is to have: it may know of none that are older because it knows of none yet, and so may
+/// the set's controller that counts them (seeds 34569, 35529).
+fn shows_all(seen: &Observed, set: &ReplicaSet) -> bool {
+    let shown = seen.pods.iter().filter(|pod| pod.set == set.uid && !pod.terminating).count();
+    set.terminating || narrow(shown) >= set.replicas
 }
 
 /// What was seen, where ReplicaSets do not count pods as available any more that are on their way out: their status follows an
@@ -317,6 +325,20 @@ mod tests {
         assert_eq!(restarted_at(&seen(&json!({}), last.clone()), 20), Value::Null);
         last[0].terminating = true;
         assert_eq!(restarted_at(&seen(&json!({}), last), 20), json!(at(10).to_string()));
+    }
+
+    /// Seeds 34569 and 35529: the pods of the first version were not in the cache yet.
+    #[test]
+    fn it_is_done_once_all_pods_are_seen() {
+        let shown = |wanted: i32, counted: i32| {
+            let mut seen = seen(&json!({}), pods("a", &[11, 12, 13]));
+            let set = Arc::make_mut(&mut seen.sets[0]);
+            (set.replicas, set.status.replicas) = (wanted, counted);
+            restarted_at(&seen, 20)
+        };
+        assert_eq!(shown(4, 4), Value::Null);
+        assert_eq!(shown(4, 3), Value::Null, "its controller may not have counted its own pods yet");
+        assert_eq!(shown(3, 3), json!(at(10).to_string()));
     }
 
     #[test]

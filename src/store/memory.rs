@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::object::Key;
 use crate::crd::{ObjectRef, Rollout, WorkloadName};
-use crate::plan::{Answer, Asked, Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
+use crate::plan::{Answer, Attempt, DefaultedTemplate, FieldPath, Setback, UNAVAILABLE};
 
 /// The first pause after a refused write.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
@@ -219,12 +219,10 @@ impl Memory {
         self.lock().entry(key.clone()).or_default().answer = Some(answer);
     }
 
-    /// Whether a plugin was asked this and its answer is still to be written down.
+    /// Whether a plugin answered something that is still to be written down.
     #[must_use]
-    pub fn has_answer(&self, key: &Key, asked: &Asked) -> bool {
-        let inner = self.lock();
-        let answer = inner.get(key).and_then(|entry| entry.answer.as_ref());
-        answer.is_some_and(|answer| answer.asked == *asked)
+    pub fn has_answer(&self, key: &Key) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.answer.is_some())
     }
 
     /// Forgets an answer that nobody wants to know any more, unless another has come meanwhile.

@@ -81,14 +81,18 @@ impl Worker {
         }
     }
 
+    /// Whether the cache shows the sets still as they were decided on, and no write of ours to them is yet to be shown: what the part before
+    /// this one wrote may have been shown since.
     fn is_current(&self, basis: &Basis) -> bool {
-        let allows = |(name, version): (&String, &crate::plan::Version)| {
-            let object = ObjectId::ReplicaSet(Key::new(&*self.key.namespace, &**name));
-            self.shared.store.own.allows(&object, &version.resource_version)
+        let store = &self.shared.store;
+        let stands = |(name, version): (&String, &crate::plan::Version)| {
+            let set = Key::new(&*self.key.namespace, &**name);
+            let is_shown = store.sets.version(&set).is_some_and(|shown| shown == version.resource_version);
+            is_shown && store.own.allows(&ObjectId::ReplicaSet(set), &version.resource_version)
         };
         // One that was created meanwhile counts, too.
         let is_new = |set: &str| !basis.sets.contains_key(set);
-        basis.sets.iter().all(allows) && !self.shared.store.own.awaits_set(&self.key, is_new)
+        basis.sets.iter().all(stands) && !store.own.awaits_set(&self.key, is_new)
     }
 
     async fn write(&self, about: &About, action: &SetAction) -> Result<(), WriteError> {

@@ -28,6 +28,11 @@ found! {
     evictions_do_not_count_on_pods_that_a_set_had_before_it_shrank_and_grew: 16_245,
     a_set_that_lost_its_hash_label_is_read_again_before_a_service_selects_it: 18_492,
     what_is_withdrawn_is_remembered_while_pods_are_written: 19_891,
+    where_nothing_may_shrink_yet_nothing_grows_into_its_room: 26_934,
+    a_plugin_is_not_asked_by_what_it_was_before_it_answered: 27_918,
+    a_step_that_a_plugin_ended_after_it_was_left_is_not_ended_once_more: 30_665,
+    a_restart_is_not_done_before_the_first_pods_are_seen: 34_569,
+    nor_before_their_controller_has_counted_them: 35_529,
 }
 
 fn passes(seed: u64) {

@@ -296,14 +296,17 @@ impl Case {
         let spec = |size: Option<Size>| size.map_or(0, |size| size.spec);
         let now = (spec(sizes.new), spec(sizes.stable));
         let next = next(*limits, wanted, sizes.new, sizes.stable, sizes.older);
+        let most = limits.replicas + limits.surge;
         if *stale && sizes.new.is_some() && (next.0 < now.0 || next.1 < now.1) {
-            return ((next.0.max(now.0), next.1.max(now.1)), Some(Exception::StaleStatus));
+            let room = (most - now.0 - now.1 - sizes.older).max(0);
+            let stable = next.1.clamp(now.1, now.1 + room);
+            let new = next.0.clamp(now.0, now.0 + room - (stable - now.1));
+            return ((new, stable), Some(Exception::StaleStatus));
         }
         // Older sets move by themselves where more pods are available than must be.
         let (Some(new), Some(stable)) = (sizes.new, sizes.stable) else { return (next, by_share) };
         let lasting = new.spec.min(new.available) + stable.spec.min(stable.available) + sizes.older;
         let older_moves = sizes.older > 0 && lasting > limits.replicas - limits.unavailable;
-        let most = limits.replicas + limits.surge;
         let total = new.spec + stable.spec + sizes.older;
         if *stale || next != now || older_moves || total < most {
             return (next, by_share);

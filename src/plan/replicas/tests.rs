@@ -138,3 +138,22 @@ proptest! {
         prop_assert!(next.new <= wanted.new.max(new.spec));
     }
 }
+
+/// Found by the simulation (seed 26934): somebody had resized the stable set below the pods it had; after an abort it was to keep them, and the
+/// new set was not to shrink yet, since the stable set's status was about its former spec.
+#[test]
+fn where_nothing_may_shrink_yet_nothing_grows_into_its_room() {
+    let limits = Limits::new(12, 0, 3);
+    let next = |new: i32| {
+        let sizes = Sizes {
+            new: Some(Size { spec: new, available: 0 }),
+            stable: Some(Size { spec: 2, available: 3 }),
+            older: 0,
+        };
+        let now = Counts { new, stable: 2 };
+        let next = next_counts(limits, Counts { new: 0, stable: 12 }, sizes);
+        (next.stable, next.at_least(now).grown_within(limits.most() - new - 2, now))
+    };
+    assert_eq!(next(10), (3, Counts { new: 10, stable: 2 }));
+    assert_eq!(next(9), (3, Counts { new: 9, stable: 3 }));
+}
