@@ -77,9 +77,17 @@ pub(super) fn remembered_port(folder: &Path) -> Option<u16> {
 /// Says what to do where a file of this name is anything but a kubeconfig of this cluster alone: it is not ours to be written.
 pub(super) fn remembered_server(folder: &Path) -> io::Result<Option<String>> {
     let path = folder.join(KUBECONFIG);
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text?,
+    let text = match fs::read(&path) {
+        Ok(bytes) if bytes.is_empty() => return Ok(None),
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        // What is wrong with the folder is told when the cluster in it is opened.
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Ok(None);
+        }
+        Err(error) => {
+            let told = format!("--data-dir {}: {}: {error}", folder.display(), path.display());
+            return Err(io::Error::new(error.kind(), told));
+        }
     };
     let ours = |clusters: Vec<NamedCluster>| {
         let [only] = <[_; 1]>::try_from(clusters).ok()?;
@@ -131,6 +139,9 @@ mod tests {
             assert_eq!(fs::read_to_string(folder.kubeconfig()).unwrap(), foreign);
             assert_eq!(remembered_port(kept.path()), None);
         }
+        fs::write(folder.kubeconfig(), "").unwrap();
+        folder.write_kubeconfig("http://127.0.0.1:8001").unwrap();
+        assert_eq!(remembered_port(kept.path()), Some(8001), "an empty one is nobody's");
         let ours = format!("current-context: other\nclusters:\n{}", cluster(NAME));
         fs::write(folder.kubeconfig(), &ours).unwrap();
         folder.write_kubeconfig("http://127.0.0.1:8001").unwrap();

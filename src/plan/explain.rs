@@ -311,10 +311,17 @@ fn restarting(facts: &Facts<'_>, restart: &Restart) -> Option<Blocker> {
         since: Some(asked.instant()).filter(|_| !is_to_come),
         message: match is_to_come {
             true => format!("pods created before {asked} are to be restarted then"),
+            false if older == 0 => {
+                format!("{pods} pods are seen, all created since {asked}, and there are to be more")
+            }
             false => format!("{older} of {pods} pods were created before {asked} and are being restarted"),
         },
         next: match (is_to_come, held_by(facts, restart)) {
             (true, _) => "the restart begins".to_owned(),
+            (false, _) if older == 0 => "it is done once all are seen".to_owned(),
+            (false, _) if restart.has_surplus => {
+                "they go once no ReplicaSet has more pods than it is to have".to_owned()
+            }
             (false, None) => "they go as others become available".to_owned(),
             (false, Some(pod)) => {
                 format!("as many are missing as may be: they go once pod {pod:?} is ready, or deleted")

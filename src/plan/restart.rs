@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Eviction, Evictions};
 use super::canary::total;
@@ -28,6 +28,8 @@ pub(super) struct Restart {
     pub is_pending: bool,
     /// status.restartedAt.
     pub restarted_at: Option<Time>,
+    /// Whether nobody goes because a set has more pods than it is to have.
+    pub has_surplus: bool,
     /// When time alone will move it on.
     pub wake_at: Option<Timestamp>,
 }
@@ -66,10 +68,13 @@ pub(super) fn restart(
     let going = older.iter().filter(|pod| pod.terminating).count();
     // Until the sets know of the last ones that went, pods are looked at.
     let is_told = matches!(without_leaving(seen), Cow::Borrowed(_));
-    if older.len() == going && is_told && seen.sets.iter().all(|set| shows_all(seen, set)) {
+    let shown_by = restart_at.instant().checked_add(SHOWN_WITHIN).unwrap_or(now);
+    let are_shown = shown_by <= now || seen.sets.iter().all(|set| shows_all(seen, set));
+    if older.len() == going && is_told && are_shown {
         return Restart { pods: pods.len(), restarted_at: Some(restart_at), ..Restart::default() };
     }
-    let (available, wake_at) = available(seen, now);
+    let (available, next) = available(seen, now);
+    let shown_by = Some(shown_by).filter(|_| older.len() == going && !are_shown);
     let spare = available.map_or(0, |available| available - least_available(seen));
     let at_most = usize::try_from(spare).unwrap_or(0);
     let evict = |pod: &&Pod| Eviction { pod: pod.name.clone(), uid: pod.uid.clone(), set: set_of(seen, pod) };
@@ -80,9 +85,13 @@ pub(super) fn restart(
         pods: pods.len(),
         is_pending: true,
         restarted_at,
-        wake_at,
+        has_surplus: available.is_none(),
+        wake_at: next.into_iter().chain(shown_by).min(),
     }
 }
+
+/// How long pods are waited for that a set is to have and that are not seen: a quota may keep them away.
+const SHOWN_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether the cache of pods shows as many as a set is to have: it may know of none that are older because it knows of none yet, and so may
 /// the set's controller that counts them (seeds 34569, 35529).
@@ -159,6 +168,10 @@ fn available(seen: &Observed, now: Timestamp) -> (Option<i32>, Option<Timestamp>
         let pods = || staying().filter(|pod| pod.set == set.uid);
         let has_too_many = narrow(pods().count()).max(set.status.replicas) > set.replicas;
         let available = narrow(pods().filter_map(from).filter(|from| *from <= now).count());
+        // Nobody resizes a set that is being deleted, and none of its pods is to be counted on.
+        if set.terminating {
+            return Some(0);
+        }
         (!has_too_many).then_some(available.min(set.status.available))
     };
     let of_sets: Option<Vec<i32>> = seen.sets.iter().map(of_set).collect();
@@ -339,6 +352,20 @@ mod tests {
         assert_eq!(shown(4, 4), Value::Null);
         assert_eq!(shown(4, 3), Value::Null, "its controller may not have counted its own pods yet");
         assert_eq!(shown(3, 3), json!(at(10).to_string()));
+        let late = at(10).checked_add(SHOWN_WITHIN).unwrap();
+        let mut short = seen(&json!({}), pods("a", &[11, 12, 13]));
+        Arc::make_mut(&mut short.sets[0]).replicas = 4;
+        assert_eq!(plan(&short, at(20)).wake_at, Some(late));
+        let told = plan(&short, late).rollout.status.unwrap();
+        assert_eq!(told.patch["restartedAt"], json!(at(10).to_string()), "they may never come");
+    }
+
+    #[test]
+    fn a_set_that_is_being_deleted_holds_nobody_up_and_none_of_its_pods_counts() {
+        let mut seen = seen(&json!({}), [pods("a", &[0, 0, 0]), pods("b", &[0])].concat());
+        let doomed = Arc::make_mut(&mut seen.sets[1]);
+        (doomed.terminating, doomed.status.replicas) = (true, 5);
+        assert_eq!(available(&seen, at(20)).0, Some(3));
     }
 
     #[test]

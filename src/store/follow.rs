@@ -69,11 +69,13 @@ pub async fn follow(store: Arc<Store>, client: Client, scope: Scope) {
     let mut backoff = pauses();
     loop {
         let began = Instant::now();
-        match follower.go_on().await {
-            Ok(()) if began.elapsed() >= SHORTEST => {
-                backoff.reset();
-                continue;
-            }
+        let ended = follower.go_on().await;
+        if began.elapsed() >= SHORTEST {
+            // It worked meanwhile.
+            backoff.reset();
+        }
+        match ended {
+            Ok(()) if began.elapsed() >= SHORTEST => continue,
             Ok(()) => {}
             Err(error) => {
                 if error.is_away() {

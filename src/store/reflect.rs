@@ -72,7 +72,7 @@ pub trait Stored:
     }
 }
 
-/// How long a watch waits at most before it is taken up again. client-go's 30 s are for clusters with a thousand nodes that all come back
+/// How long a watch waits before it is taken up again, in the end. client-go's 30 s are for clusters with a thousand nodes that all come back
 /// at once; here a handful of watches would leave rollouts alone for as long as people wait for them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 

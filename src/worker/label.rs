@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::planner::Shared;
 use super::queue::work;
 use crate::clock;
-use crate::plan::{Attempt, COMPANY, Event, Labelling, PodAction, event};
+use crate::plan::{Attempt, Event, Labelling, PodAction, event};
 use crate::store::{Kept, Key, ObjectId, Refusal, Settled, WriteError, Writer};
 
 /// How many pods of a rollout are written before it is planned again.
@@ -77,10 +77,6 @@ impl Worker {
         }
         let is_forbidden = forbidden.into_inner();
         by_set.iter().for_each(|(set, outcomes)| self.learn(set, outcomes, is_forbidden));
-        if !most.is_zero() {
-            // No plan takes pods for settled that are being written.
-            self.shared.wake_at(&self.key, self.shared.clock.now() + COMPANY);
-        }
         let rest = most.saturating_sub(began.elapsed());
         self.stop.clone().run_until_cancelled_owned(clock::real_sleep(rest)).await;
     }

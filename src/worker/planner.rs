@@ -276,8 +276,11 @@ impl Planner {
             Settled::Overdue(objects) => return self.look_afresh(key, objects),
         }
         // From here on pods are written by what this plan says only; what is being written to them no cache shows yet (seed 19891).
-        self.shared.labels.take_back(key);
+        let labels_due = self.shared.labels.withdraw(key).unwrap_or_else(Instant::now);
         let writes_pods = self.shared.labels.is_running(key);
+        if writes_pods {
+            self.plan_after(key, |shared| &shared.labels);
+        }
         let Some(mut seen) = self.shared.store.observe(key) else { return self.forget(key) };
         seen.labels_settled &= !writes_pods;
         let now = self.shared.clock.now();
@@ -289,7 +292,7 @@ impl Planner {
         let _entered = span.enter();
         let began = Instant::now();
         // One rollout that nobody thought of must not stop the others.
-        let Ok(plan) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan::plan(&seen, now)))
+        let Ok(mut plan) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan::plan(&seen, now)))
         else {
             tracing::error!("no plan could be made: this is a bug; the rollout is left alone for a while");
             self.shared.metrics.reconcile_error(&key.namespace, &key.name);
@@ -298,6 +301,7 @@ impl Planner {
             return self.shared.wake_at(key, now.checked_add(REST).unwrap_or(now));
         };
         self.shared.metrics.reconcile(&key.namespace, &key.name, began.elapsed());
+        self.hand_out_labels(key, std::mem::take(&mut plan.pods), labels_due);
         self.hand_out(key, &seen, plan, now);
     }
 
@@ -323,11 +327,6 @@ impl Planner {
         let job =
             SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
         self.hand_out_pods(key, job, plan.evictions);
-        // Also with nothing to write the worker reads pods afresh whose last write was not shown in time.
-        match plan.pods.is_empty() && !self.shared.store.labels.awaits_pods(key) {
-            true => self.shared.labels.take_back(key),
-            false => self.shared.labels.put(key, plan.pods, Instant::now()),
-        }
         self.hand_out_call(key, seen, plan.call, plan.answer_is_stale);
         self.hand_out_services(key, &about, plan.services, &plan.basis);
         self.hand_out_workload(key, &about, plan.workload, &plan.basis);
@@ -367,16 +366,25 @@ impl Planner {
 
     /// What is to be asked of a step plugin; an answer that nobody wants any more is forgotten.
     fn hand_out_call(&self, key: &Key, seen: &Observed, call: Option<Call>, answer_is_stale: bool) {
-        if let Some(answer) = seen.plugins.answer.as_ref().filter(|_| answer_is_stale) {
-            self.shared.store.memory.forget_answer(key, answer);
-            self.shared.wake(key);
-        }
         match call {
             None => self.shared.calls.take_back(key),
             Some(call) => {
                 let job = CallJob { call, rollout: Arc::clone(&seen.rollout) };
                 self.shared.calls.put(key, job, Instant::now());
             }
+        }
+        // Afterwards: while there is an answer nothing is asked that was decided without it.
+        if let Some(answer) = seen.plugins.answer.as_ref().filter(|_| answer_is_stale) {
+            self.shared.store.memory.forget_answer(key, answer);
+            self.shared.wake(key);
+        }
+    }
+
+    /// Keeps its place among those that wait: it is planned again more often than its turn comes.
+    fn hand_out_labels(&self, key: &Key, pods: Vec<PodAction>, due: Instant) {
+        // Also with nothing to write the worker reads pods afresh whose last write was not shown in time.
+        if !pods.is_empty() || self.shared.store.labels.awaits_pods(key) {
+            self.shared.labels.put(key, pods, due);
         }
     }
 

@@ -62,15 +62,20 @@ impl<T> Latest<T> {
 
     /// Takes back the part that waits, if one does.
     pub(super) fn take_back(&self, key: &Key) {
+        self.withdraw(key);
+    }
+
+    /// The same; gives when it was due, for another to keep its place.
+    pub(super) fn withdraw(&self, key: &Key) -> Option<Instant> {
         let mut inner = self.lock();
-        let Some(slot) = inner.slots.get_mut(key) else { return };
-        if let Some((_, due)) = slot.waiting.take() {
-            let idle = !slot.running;
-            inner.due.remove(&(due, key.clone()));
-            if idle {
-                inner.slots.remove(key);
-            }
+        let slot = inner.slots.get_mut(key)?;
+        let (_, due) = slot.waiting.take()?;
+        let idle = !slot.running;
+        inner.due.remove(&(due, key.clone()));
+        if idle {
+            inner.slots.remove(key);
         }
+        Some(due)
     }
 
     /// Waits for the next part that is due and whose rollout has none running. Nothing is lost when the wait is dropped.
@@ -241,6 +246,7 @@ mod tests {
     async fn what_is_taken_back_does_not_run() {
         let parts = Latest::default();
         parts.put(&key("a"), 1, Instant::now());
+        assert_eq!(parts.withdraw(&key("b")), None);
         parts.take_back(&key("a"));
         assert!(tokio::time::timeout(Duration::from_secs(60), parts.next()).await.is_err());
     }

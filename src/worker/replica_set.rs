@@ -1,7 +1,7 @@
 //! Writes ReplicaSets: creation, adoption, size and metadata in one patch, deletion.
 //!
-//! Refuses a part that was decided on before our own last write to any of its sets: what one set may lose depends on what the
-//! others have.
+//! Refuses a part that was decided on before our own last write to any of its sets, or before what the cache shows now: what one set may
+//! lose depends on what the others have.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

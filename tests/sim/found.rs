@@ -1,7 +1,7 @@
 //! Programs that found something in the engine, each by its seed and by what it found: they must not find it again.
 //!
-//! A seed tells its story as long as the generator of programs stands still. Where a change to that makes it tell another one, the
-//! unit test that names the seed still holds the rule.
+//! A seed tells its story as long as the generator of programs stands still. What can be told without a race is in a unit test of the
+//! code that was mended as well.
 
 use crate::program::Program;
 use crate::run::{replay_line, simulate};
