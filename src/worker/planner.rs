@@ -292,7 +292,7 @@ impl Planner {
         let _entered = span.enter();
         let began = Instant::now();
         // One rollout that nobody thought of must not stop the others.
-        let Ok(mut plan) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan::plan(&seen, now)))
+        let Ok(plan) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plan::plan(&seen, now)))
         else {
             tracing::error!("no plan could be made: this is a bug; the rollout is left alone for a while");
             self.shared.metrics.reconcile_error(&key.namespace, &key.name);
@@ -301,11 +301,10 @@ impl Planner {
             return self.shared.wake_at(key, now.checked_add(REST).unwrap_or(now));
         };
         self.shared.metrics.reconcile(&key.namespace, &key.name, began.elapsed());
-        self.hand_out_labels(key, std::mem::take(&mut plan.pods), labels_due);
-        self.hand_out(key, &seen, plan, now);
+        self.hand_out(key, &seen, plan, now, labels_due);
     }
 
-    fn hand_out(&mut self, key: &Key, seen: &Observed, plan: Plan, now: Timestamp) {
+    fn hand_out(&mut self, key: &Key, seen: &Observed, plan: Plan, now: Timestamp, labels_due: Instant) {
         let about = About::rollout(seen);
         let late = self.labelling.follow(&self.shared, key, plan.labelling.as_ref(), now);
         self.notice(key, &about, &[plan.notices.as_slice(), late.as_slice()].concat());
@@ -327,6 +326,7 @@ impl Planner {
         let job =
             SetsJob { about: about.clone(), actions: plan.sets, basis: plan.basis.clone(), _done: done };
         self.hand_out_pods(key, job, plan.evictions);
+        self.hand_out_labels(key, plan.pods, labels_due);
         self.hand_out_call(key, seen, plan.call, plan.answer_is_stale);
         self.hand_out_services(key, &about, plan.services, &plan.basis);
         self.hand_out_workload(key, &about, plan.workload, &plan.basis);
