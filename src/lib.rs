@@ -3,7 +3,7 @@
 //! The layers, lowest first; a module may use those of its own layer's left and of lower layers, and
 //! `tests/architecture.rs` keeps it so. See ARCHITECTURE.md for the why.
 //!
-//! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`pod_template`]: values
+//! - L0 [`clock`], [`pb`], [`crd`], [`hash`], [`json`], [`pod_template`]: values
 //! - L1 [`validate`], [`manifest`], [`plan`], [`foresight`]: decisions; pure
 //! - L2 [`telemetry`]
 //! - L3 [`store`], [`lease`]: what is known of the cluster; [`plugin`]: the programs that perform steps
@@ -20,6 +20,7 @@ pub mod dev;
 pub mod foresight;
 pub mod hash;
 pub mod http;
+pub mod json;
 pub mod lease;
 pub mod manifest;
 pub mod pb;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
-const L0: &[&str] = &["clock", "crd", "hash", "pb", "pod_template"];
+const L0: &[&str] = &["clock", "crd", "hash", "json", "pb", "pod_template"];
 
 /// What each module of the library may use besides itself.
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
@@ -19,6 +19,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("clock", over(&[], &[])),
         ("pb", over(&[], &[])),
         ("crd", over(&[], &[])),
+        ("json", over(&[], &[])),
         ("hash", over(&[], &["crd"])),
         ("pod_template", over(&[], &["crd", "hash"])),
         ("validate", over(L0, &[])),
@@ -33,7 +34,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("api", l3(&["store", "lease", "manifest", "foresight"])),
         ("http", over(&["telemetry", "pb", "clock"], &[])),
         ("serve", l3(&served)),
-        ("apiserver", over(&["clock", "pod_template", "hash"], &[])),
+        ("apiserver", over(&["clock", "pod_template", "hash", "json"], &[])),
         ("simcluster", over(&["clock", "crd"], &[])),
         ("cli", over(&["pb", "clock", "validate", "manifest", "crd", "hash"], &[])),
         ("dev", l3(&[&served[..], &["serve", "apiserver", "simcluster", "cli"]].concat())),
@@ -55,7 +56,7 @@ const IMPURE: &[&str] = &[
     "kube::Client",
     "kube::Api",
 ];
-const PURE: &[&str] = &["crd", "hash", "pod_template", "validate", "manifest", "plan", "foresight"];
+const PURE: &[&str] = &["crd", "hash", "json", "pod_template", "validate", "manifest", "plan", "foresight"];
 
 struct Uses {
     paths: BTreeSet<String>,

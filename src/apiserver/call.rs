@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::audit::{Effect, Verb};
 use super::http::Request;
 use super::http::accept::{self, Accept};
-use super::http::body::Body;
 use super::http::options::{FieldValidation, WriteOptions};
 use super::http::route::{self, Target};
 use super::present::Presenter;
@@ -16,6 +15,7 @@ use super::resource::{Origin, ReadError, Resource, Rules, Scope, Subresource, Ve
 use super::state::{Author, State};
 use super::status::ApiError;
 use super::store::Key;
+use crate::json::Json;
 
 /// A resolved request.
 pub(crate) struct Call<'r> {
@@ -127,7 +127,7 @@ impl<'r> Call<'r> {
     }
 
     /// Reads the body of a create or update as an object of the resource, in the version of storage.
-    pub(crate) fn read(&mut self, body: Body) -> Result<serde_json::Value, ApiError> {
+    pub(crate) fn read(&mut self, body: Json) -> Result<serde_json::Value, ApiError> {
         let read = self.version.rules.read(body.value)?;
         let unfit = |why: String, call: &Self| {
             ApiError::from(ReadError::Unfit {

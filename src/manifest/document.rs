@@ -4,9 +4,10 @@
 //! Nothing is lost: integers stay integers up to the 64 bits that Kubernetes has.
 
 use serde_json::{Map, Number, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::unambiguous::Unambiguous;
 use super::{Fault, Location};
+use crate::json::Json;
 
 /// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 128).
 const DEEPEST: usize = 64;
@@ -65,6 +66,8 @@ impl Documents {
 pub struct Malformed {
     /// Which document, 0-based.
     pub index: usize,
+    /// The field, where one is to blame.
+    pub field: String,
     /// Why; ends with line and column, where they are known.
     pub why: String,
     /// Where reading stopped.
@@ -72,10 +75,11 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    /// The document's place, as field violations begin.
+    /// The path of the field in the manifest, or of the document.
     #[must_use]
     pub fn place(&self) -> String {
-        format!("[{}]", self.index)
+        let Self { index, field, .. } = self;
+        if field.is_empty() { format!("[{index}]") } else { format!("[{index}].{field}") }
     }
 }
 
@@ -92,11 +96,12 @@ pub fn read(manifest: &str) -> Result<Documents, Malformed> {
 }
 
 fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
-    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not, and tells of names that stand twice.
+    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not, and knows the lines of what stands twice.
     if manifest.trim_start().starts_with(['{', '[']) {
-        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Unambiguous>();
-        if let Ok(values) = json.collect::<Result<Vec<_>, _>>() {
-            return Ok(values.into_iter().map(|Unambiguous(value)| whole_numbers(value)).collect());
+        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Json>();
+        let values = json.map(|json| json.ok().filter(|json| json.duplicates.is_empty()));
+        if let Some(values) = values.collect::<Option<Vec<_>>>() {
+            return Ok(values.into_iter().map(|json| whole_numbers(json.value)).collect());
         }
     }
     let mut reader = manifest.as_bytes();
@@ -105,7 +110,7 @@ fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
         match document {
             Ok(Value::Null) => {}
             Ok(value) => values.push(whole_numbers(value)),
-            Err(error) => return Err(malformed(values.len(), &error)),
+            Err(error) => return Err(malformed(manifest, values.len(), &error)),
         }
     }
     Ok(values)
@@ -120,10 +125,27 @@ pub(super) fn options() -> serde_saphyr::Options {
     }
 }
 
-fn malformed(index: usize, error: &serde_saphyr::Error) -> Malformed {
+fn malformed(manifest: &str, index: usize, error: &serde_saphyr::Error) -> Malformed {
     let location =
         error.location().map(|location| Location { line: location.line(), column: location.column() });
-    Malformed { index, why: error.without_snippet().to_string(), location }
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        let field = twice(manifest, index).or_else(|| key.clone()).unwrap_or_default();
+        let at = location.map(|location| format!(" at line {}, column {}", location.line, location.column));
+        let why = format!("{field:?} stands twice; keep one of them{}", at.unwrap_or_default());
+        return Malformed { index, field, why, location };
+    }
+    Malformed { index, field: String::new(), why: error.without_snippet().to_string(), location }
+}
+
+/// The path of the first field that a document has twice.
+fn twice(manifest: &str, index: usize) -> Option<String> {
+    let mut options = options();
+    options.duplicate_keys = DuplicateKeyPolicy::LastWins;
+    let mut reader = manifest.as_bytes();
+    let documents = serde_saphyr::read_with_options::<_, Json>(&mut reader, options);
+    let mut documents =
+        documents.filter(|document| !document.as_ref().is_ok_and(|json| json.value.is_null()));
+    documents.nth(index)?.ok()?.duplicates.into_iter().next()
 }
 
 /// Turns `1.0` into `1`, as the way from YAML to Kubernetes does for kubectl.
@@ -253,6 +275,29 @@ mod tests {
             let malformed = read(manifest).unwrap_err();
             let location = malformed.location.unwrap();
             assert_eq!((malformed.index, location), (index, Location { line, column }), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn names_that_stand_twice_are_told_with_their_paths() {
+        for (manifest, place, location) in [
+            ("kind: A\n---\nmetadata:\n  labels:\n    a: x\n    a: x\n", "[1].metadata.labels.a", (6, 5)),
+            ("---\n---\nspec:\n- {b: 1}\n- {b: 1, b: 2}\n", "[0].spec[1].b", (5, 10)),
+            ("{\"kind\": \"A\",\n \"spec\": {\"n\": 1, \"n\": 1}}", "[0].spec.n", (2, 19)),
+        ] {
+            let malformed = read(manifest).unwrap_err();
+            let (line, column) = location;
+            assert_eq!(
+                (malformed.place().as_str(), malformed.location),
+                (place, Some(Location { line, column }))
+            );
+            let (_, field) = place.split_once('.').unwrap();
+            assert_eq!(
+                malformed.to_string(),
+                format!(
+                    "is not YAML: {field:?} stands twice; keep one of them at line {line}, column {column}"
+                )
+            );
         }
     }
 

@@ -13,7 +13,6 @@ pub mod name;
 pub mod position;
 pub mod reference;
 pub mod rule;
-mod unambiguous;
 
 pub use document::Document;
 pub use fault::{Fault, Location};

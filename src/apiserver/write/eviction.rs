@@ -11,7 +11,7 @@ use super::{check_name, delete, settle_namespace};
 use crate::apiserver::audit::{Effect, Verb};
 use crate::apiserver::call::Call;
 use crate::apiserver::go_types;
-use crate::apiserver::http::body::{self, Body};
+use crate::apiserver::http::body;
 use crate::apiserver::http::options::DeleteOptions;
 use crate::apiserver::http::reply::Reply;
 use crate::apiserver::object::{self, Object};
@@ -19,6 +19,7 @@ use crate::apiserver::resource::ReadError;
 use crate::apiserver::selector::LabelSelector;
 use crate::apiserver::state::{Author, State};
 use crate::apiserver::status::{ApiError, GroupResource, Retry};
+use crate::json::Json;
 
 /// Evictions that a budget keeps before somebody has to confirm them (`MaxDisruptedPodSize`).
 const DISRUPTED_MAX: usize = 2000;
@@ -47,7 +48,7 @@ pub(crate) fn evict(state: &mut State, call: &mut Call<'_>) -> Result<Reply, Api
 }
 
 /// Reads the body; the version before the present one has the same form.
-fn read(call: &mut Call<'_>, body: &Body) -> Result<Value, ApiError> {
+fn read(call: &mut Call<'_>, body: &Json) -> Result<Value, ApiError> {
     let stated = |key: &str, default: &'static str| match body.value.text(key) {
         "" => default.to_owned(),
         text => text.to_owned(),

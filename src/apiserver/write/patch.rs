@@ -11,13 +11,14 @@ use super::{check_name, scale, settle_namespace, update};
 use crate::apiserver::call::Call;
 use crate::apiserver::field::{Path, Violation};
 use crate::apiserver::go_types;
-use crate::apiserver::http::body::{BODY_MAX, Body, go_syntax_error, json, type_name};
+use crate::apiserver::http::body::{BODY_MAX, go_syntax_error, type_name};
 use crate::apiserver::http::reply::Reply;
 use crate::apiserver::object::{self, Object};
 use crate::apiserver::resource::{Origin, Subresource};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
 use crate::apiserver::strategic::{self, GoText, PatchError};
+use crate::json::{self, Json};
 
 /// Most operations of a JSON patch (apiserver's `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
@@ -88,7 +89,7 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
     let malformed = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
     match call.request.content_type() {
         "application/json-patch+json" => {
-            let body = json(bytes).map_err(|error| malformed(go_syntax_error(&error)))?;
+            let body = json::read(bytes).map_err(|error| malformed(go_syntax_error(&error)))?;
             let Value::Array(operations) = &body.value else {
                 let found = type_name(&body.value);
                 let why = format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
@@ -103,7 +104,7 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
             serde_json::from_value(body.value).map(Patch::Json).map_err(|_| ApiError::PatchFailed)
         }
         "application/merge-patch+json" => {
-            let body = json(bytes).map_err(|error| malformed(go_syntax_error(&error)))?;
+            let body = json::read(bytes).map_err(|error| malformed(go_syntax_error(&error)))?;
             if !body.value.is_object() {
                 let found = type_name(&body.value);
                 let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
@@ -112,7 +113,7 @@ fn parse(call: &Call<'_>) -> Result<Patch, ApiError> {
             Ok(Patch::Merge { value: body.value, duplicates: body.duplicates })
         }
         "application/strategic-merge-patch+json" if let Some(go_type) = go_type(call) => {
-            let body = json(bytes).map_err(|error| ApiError::bad_request(go_syntax_error(&error)))?;
+            let body = json::read(bytes).map_err(|error| ApiError::bad_request(go_syntax_error(&error)))?;
             strategic_patch(go_type, body)
         }
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(ApiError::NotImplemented(
@@ -139,7 +140,7 @@ fn go_type(call: &Call<'_>) -> Option<&'static str> {
     Some(if call.subresource == Some(Subresource::Scale) { scale::GO_TYPE } else { own })
 }
 
-fn strategic_patch(go_type: &'static str, body: Body) -> Result<Patch, ApiError> {
+fn strategic_patch(go_type: &'static str, body: Json) -> Result<Patch, ApiError> {
     let value = match body.value {
         Value::Object(members) => members,
         Value::Null => Map::new(),
