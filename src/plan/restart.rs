@@ -67,7 +67,7 @@ pub(super) fn restart(
     let older: Vec<&Pod> = pods.iter().copied().filter(|pod| pod.created < restart_at.instant()).collect();
     let going = older.iter().filter(|pod| pod.terminating).count();
     // Until the sets know of the last ones that went, pods are looked at.
-    let is_told = matches!(without_leaving(seen), Cow::Borrowed(_));
+    let is_told = !seen.sets.iter().any(|set| counts_leaving(seen, set));
     let shown_by = restart_at.instant().checked_add(SHOWN_WITHIN).unwrap_or(now);
     let are_shown = shown_by <= now || seen.sets.iter().all(|set| shows_all(seen, set));
     if older.len() == going && is_told && are_shown {
@@ -105,25 +105,30 @@ fn shows_all(seen: &Observed, set: &ReplicaSet) -> bool {
 /// counted on does not say that they serve nobody, since the cache of pods may be the one that is behind (seed 2230).
 #[must_use]
 pub(super) fn without_leaving(seen: &Observed) -> Cow<'_, Observed> {
-    let staying = |set: &ReplicaSet| {
-        let pods = seen.pods.iter().filter(|pod| pod.set == set.uid);
-        let ready = pods.filter(|pod| !pod.terminating && pod.ready_since.is_some()).count();
-        narrow(ready)
-    };
-    if !is_asked_for(&seen.rollout) || seen.sets.iter().all(|set| set.status.available <= staying(set)) {
+    if !is_asked_for(&seen.rollout) || !seen.sets.iter().any(|set| counts_leaving(seen, set)) {
         return Cow::Borrowed(seen);
     }
     let certain = |set: &Arc<ReplicaSet>| {
-        let staying = staying(set);
-        if set.status.available <= staying {
+        if !counts_leaving(seen, set) {
             return Arc::clone(set);
         }
         let mut certain = ReplicaSet::clone(set);
-        certain.status.available = staying;
+        certain.status.available = staying(seen, set);
         certain.status.observed_generation = certain.generation.saturating_sub(1);
         Arc::new(certain)
     };
     Cow::Owned(Observed { sets: seen.sets.iter().map(certain).collect(), ..seen.clone() })
+}
+
+/// Whether a set counts pods as available that are on their way out.
+fn counts_leaving(seen: &Observed, set: &ReplicaSet) -> bool {
+    set.status.available > staying(seen, set)
+}
+
+/// How many pods of a set are ready and stay.
+fn staying(seen: &Observed, set: &ReplicaSet) -> i32 {
+    let pods = seen.pods.iter().filter(|pod| pod.set == set.uid);
+    narrow(pods.filter(|pod| !pod.terminating && pod.ready_since.is_some()).count())
 }
 
 /// The name of a pod's set.

@@ -70,12 +70,12 @@ pub async fn follow(store: Arc<Store>, client: Client, scope: Scope) {
     loop {
         let began = Instant::now();
         let ended = follower.go_on().await;
-        if began.elapsed() >= SHORTEST {
-            // It worked meanwhile.
+        let has_worked = began.elapsed() >= SHORTEST;
+        if has_worked {
             backoff.reset();
         }
         match ended {
-            Ok(()) if began.elapsed() >= SHORTEST => continue,
+            Ok(()) if has_worked => continue,
             Ok(()) => {}
             Err(error) => {
                 if error.is_away() {
