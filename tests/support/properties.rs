@@ -49,6 +49,9 @@ pub struct Properties {
     active: (String, String),
     /// What promotion requires, by the specs that the controller may act on.
     required: Vec<(i64, i32)>,
+    /// What it required by specs since which a newer one was observed, and when that was: a write that was decided by them may still
+    /// be on its way (seed 41008).
+    was_required: VecDeque<(Timestamp, i32)>,
     /// How many of our resizes were judged by the limits, and how many were not.
     pub judged: Judged,
 }
@@ -97,6 +100,7 @@ impl Properties {
             raised: VecDeque::new(),
             active: Default::default(),
             required: Vec::new(),
+            was_required: VecDeque::new(),
             judged: Judged::default(),
         }
     }
@@ -180,7 +184,10 @@ impl Properties {
 
     /// What a blue-green spec requires; other strategies require nothing, and blue-green has no limits of sizes.
     fn blue_green(&mut self, rollout: &Rollout, generation: i64, observed: i64) {
-        self.required.retain(|(of, _)| *of >= observed);
+        let (now, since) = (self.now, self.since());
+        self.was_required.retain(|(until, _)| *until > since);
+        let outdated = self.required.extract_if(.., |(of, _)| *of < observed);
+        self.was_required.extend(outdated.map(|(_, required)| (now, required)));
         if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
             self.active.0.clone_from(&strategy.active_service);
             if self.required.last().is_none_or(|(of, _)| *of != generation) {
@@ -210,8 +217,11 @@ impl Properties {
             let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
             set.map_or(0, |set| set.available_since(since))
         };
-        let least = self.required.iter().map(|(_, required)| *required).min().unwrap_or(0);
-        let could_be = available(&hash, self.since());
+        let since = self.since();
+        let was_required =
+            self.was_required.iter().filter(|(until, _)| *until > since).map(|(_, least)| *least);
+        let least = self.required.iter().map(|(_, least)| *least).chain(was_required).min().unwrap_or(0);
+        let could_be = available(&hash, since);
         let is_way_back = self.rollout.as_ref().is_some_and(|rollout| rollout.status().stable_rs() == hash);
         ensure!(
             could_be >= least
