@@ -110,7 +110,8 @@ pub(super) fn scaled(
     status: &RolloutStatus,
     sets: &[SetAction],
 ) -> Option<WorkloadAction> {
-    let takeover = Takeover::of(seen)?;
+    // What is over is not begun again by an update that comes before that is noted (seed 9659).
+    let takeover = Takeover::of(seen).filter(|takeover| !takeover.is_over(seen))?;
     // What it had must be known before it loses any.
     let before = takeover.before.filter(|_| !stance.fresh)?;
     let deployment = takeover.deployment;

@@ -100,6 +100,12 @@ impl Own {
         self.expect(object, rollout, Expectation::Unsure);
     }
 
+    /// Whether it is seen to already that an object is shown, or read afresh.
+    #[must_use]
+    pub fn expects(&self, object: &ObjectId) -> bool {
+        self.lock().open.contains_key(object)
+    }
+
     /// Whether we have asked for an object's end.
     pub(super) fn is_deleting(&self, object: &ObjectId) -> bool {
         self.lock().open.get(object).is_some_and(|open| open.expectation == Expectation::Gone)

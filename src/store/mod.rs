@@ -242,17 +242,25 @@ impl Store {
     /// lost the label by which they are watched before this process saw them.
     #[must_use]
     pub fn unknown_sets(&self) -> BTreeMap<Key, Key> {
-        let pods = self.pods.all();
-        let of_pods = pods.iter().filter_map(|pod| {
-            let (uid, set) = (pod.controller.as_deref()?, pod.controller_name.as_deref()?);
-            let (rollout, _) = set.rsplit_once('-')?;
-            let namespace = Key::of(&**pod).namespace;
-            let (set, rollout) = (Key::new(&*namespace, set), Key::new(&*namespace, rollout));
-            let is_unknown = self.sets.key_of(uid).is_none() && self.rollouts.version(&rollout).is_some();
-            is_unknown.then_some((set, rollout))
-        });
-        let rollouts = self.rollouts.all();
+        let (pods, rollouts) = (self.pods.all(), self.rollouts.all());
+        let of_pods = pods.iter().filter_map(|pod| self.unknown_by_pod(pod));
         of_pods.chain(rollouts.iter().flat_map(|rollout| self.unknown_by_status(rollout))).collect()
+    }
+
+    /// Such a ReplicaSet by its UID, with its rollout, while pods of it are to stay.
+    #[must_use]
+    pub fn unknown_set(&self, uid: &str) -> Option<(Key, Key)> {
+        let pods = self.pods.controlled_by(uid);
+        self.unknown_by_pod(pods.iter().find(|pod| !pod.terminating && !pod.has_ended())?)
+    }
+
+    fn unknown_by_pod(&self, pod: &PodRecord) -> Option<(Key, Key)> {
+        let (uid, set) = (pod.controller.as_deref()?, pod.controller_name.as_deref()?);
+        let (rollout, _) = set.rsplit_once('-')?;
+        let namespace = Key::of(pod).namespace;
+        let (set, rollout) = (Key::new(&*namespace, set), Key::new(&*namespace, rollout));
+        let is_unknown = self.sets.key_of(uid).is_none() && self.rollouts.version(&rollout).is_some();
+        is_unknown.then_some((set, rollout))
     }
 
     /// Those that a status names, which may have no pods (seed 13579).

@@ -199,6 +199,18 @@ impl Planner {
         }
     }
 
+    /// One that pods tell of first: it lost its label while the API server was away, and before any list had it (seed 8356). Its rollout.
+    fn suspect_unknown_set(&self, uid: &str) -> Option<Key> {
+        let (set, rollout) = self.shared.store.unknown_set(uid)?;
+        let set = ObjectId::ReplicaSet(set);
+        if self.shared.store.own.expects(&set) {
+            // One that was created a moment ago.
+            return None;
+        }
+        self.shared.store.own.suspect(set, &rollout);
+        Some(rollout)
+    }
+
     fn wake_all(&self) {
         for rollout in self.shared.store.rollouts.all() {
             self.shared.wake(&Key::of(&*rollout));
@@ -226,7 +238,7 @@ impl Planner {
             }
             // Plans are made from sets; their pods show in the sets' status, except while they are restarted or labelled.
             Changed::BelowSet { uid, .. } => {
-                if let Some(key) = self.looking_at_pods(uid) {
+                if let Some(key) = self.looking_at_pods(uid).or_else(|| self.suspect_unknown_set(uid)) {
                     self.shared.wake(&key);
                 }
             }

@@ -155,6 +155,20 @@ fn progressively_gives_and_takes_as_pods_become_available() {
     }
 }
 
+/// Seed 9659: what was given back then nobody took any more.
+#[test]
+fn a_takeover_that_is_over_is_not_begun_again_before_that_is_noted() {
+    let mut world = referring(3, 3, "progressively", json!({}));
+    world.settle();
+    world.object["metadata"]["annotations"][keys::WORKLOAD_REPLICAS] = json!("3");
+    world.object["spec"]["replicas"] = json!(5);
+    let plan = world.plan();
+    assert!(plan.workload.is_none(), "{:?}", plan.workload);
+    world.settle();
+    assert_eq!((deployed(&world), note(&world, keys::WORKLOAD_REPLICAS)), (0, None));
+    assert_eq!(phase(&world).0, RolloutPhase::Healthy);
+}
+
 #[test]
 fn an_abort_during_the_takeover_gives_back() {
     let mut world = referring(4, 4, "progressively", endless_pause());
