@@ -20,7 +20,7 @@ const ENOUGH: usize = 5;
 /// How much of a failed program's journal is told.
 const TAIL: usize = 60;
 
-/// How long a program may take, of real time, before it is said that it still runs.
+/// How long a program may take, of real time, before it is said that it still runs; and how often it is said how far all of them are.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The least share of resizes that are judged by the limits, in percent: what is excused shows nothing.
@@ -112,13 +112,18 @@ pub fn run_all(seeds: std::ops::Range<u64>) {
         let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(1, usize::from))
             .map(|_| scope.spawn(work))
             .collect();
+        let mut told = began;
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::sleep(Duration::from_millis(100));
             sum.lock().unwrap().tell_of_slow_ones();
+            if told.elapsed() >= PATIENCE {
+                told = Instant::now();
+                sum.lock().unwrap().tell_how_far(seeds.end - seeds.start, began.elapsed());
+            }
         }
     });
-    let Sum { failures, acts, writes, judged: Judged { judged, excused }, .. } = sum.into_inner().unwrap();
-    let ran = next.into_inner().min(seeds.end) - seeds.start;
+    let Sum { ran, failures, acts, writes, judged: Judged { judged, excused }, .. } =
+        sum.into_inner().unwrap();
     println!(
         "{ran} programs, {writes} writes and acts, {judged} resizes judged and {excused} excused, {} failed, in {:?}",
         failures.len(),
@@ -137,6 +142,7 @@ pub fn run_all(seeds: std::ops::Range<u64>) {
 #[derive(Default)]
 struct Sum {
     running: BTreeMap<u64, Instant>,
+    ran: u64,
     failures: Vec<(u64, Outcome)>,
     /// How often each act was done: operations and faults.
     acts: BTreeMap<String, usize>,
@@ -147,15 +153,24 @@ struct Sum {
 impl Sum {
     fn add(&mut self, seed: u64, outcome: Outcome) {
         self.running.remove(&seed);
+        self.ran += 1;
         self.writes += outcome.journal.len();
         for act in outcome.journal.iter().filter_map(|line| act(line)) {
             *self.acts.entry(act).or_default() += 1;
         }
         self.judged.judged += outcome.judged.judged;
         self.judged.excused += outcome.judged.excused;
-        if outcome.error.is_some() {
+        if let Some(error) = &outcome.error {
+            let error = error.lines().next().unwrap_or_default();
+            println!("seed {seed} failed: {error}; {}", replay_line(seed));
             self.failures.push((seed, outcome));
         }
+    }
+
+    fn tell_how_far(&self, all: u64, elapsed: Duration) {
+        let (ran, failed) = (self.ran, self.failures.len());
+        let left = elapsed.as_secs() * (all - ran) / ran.max(1);
+        println!("{ran} of {all} programs, {failed} failed, {} s, about {left} s more", elapsed.as_secs());
     }
 
     /// A program that goes round in a circle without time passing would never be told of.
