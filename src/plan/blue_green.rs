@@ -214,7 +214,14 @@ impl BlueGreen<'_> {
             || (!serves && self.revisions.stable_apart().is_none())
             || stance.promotion == Promotion::Full
             || self.is_fast_rollback(stance)
-            || (stance.check_point && !is_paused)
+            || (!is_paused && (stance.check_point || self.may_switch(stance)))
+    }
+
+    /// Whether the new version has all its pods and nothing holds the switch back: it is not made smaller only to grow again
+    /// (seed 109746).
+    fn may_switch(&self, stance: &Stance) -> bool {
+        let is_up = self.revisions.new_set().is_some_and(|new| self.is_saturated(new));
+        is_up && !stance.is_aborted() && self.is_open(stance)
     }
 
     fn new_size(&self, stance: &Stance) -> i32 {
@@ -312,8 +319,8 @@ impl BlueGreen<'_> {
         {
             return stable.hash();
         }
-        let is_up = self.revisions.new_set().is_some_and(|new| self.is_saturated(new));
-        if is_up && !stance.is_aborted() && self.is_open(stance) { &self.revisions.hash } else { current }
+        // One that is to be a preview again loses pods.
+        if self.may_switch(stance) && self.is_whole(stance) { &self.revisions.hash } else { current }
     }
 
     /// Whether a set has all pods that are wanted, and all of them are available (the reference's `IsSaturated`).

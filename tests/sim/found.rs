@@ -35,6 +35,7 @@ found! {
     a_step_that_a_plugin_ended_after_it_was_left_is_not_ended_once_more: 30_665,
     a_restart_is_not_done_before_the_first_pods_are_seen: 34_569,
     nor_before_their_controller_has_counted_them: 35_529,
+    a_version_that_is_switched_to_is_not_made_a_preview_again: 109_746,
 }
 
 fn passes(seed: u64) {

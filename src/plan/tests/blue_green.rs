@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::scenarios::{condition, phase};
 use super::world::{Outcome, World};
 use crate::crd::{CompletionStatus, ConditionStatus, ConditionType, RolloutPhase, keys};
-use crate::plan::{BlockerReason, Question};
+use crate::plan::{BlockerReason, Question, SetAction};
 
 const MANUAL: &str = r#"{ "autoPromotionEnabled": false }"#;
 
@@ -180,6 +180,43 @@ fn a_preview_without_a_pause_still_comes_up_small_first() {
     world.outcomes.clear();
     world.settle();
     assert_eq!((world.replicas("v2"), world.served_by("active").as_str()), (5, "v2"));
+}
+
+/// Seed 109746: the plan that switched over made it a preview again as well, so that it served with fewer pods than are wanted.
+#[test]
+fn a_preview_that_has_grown_is_not_made_small_again_when_an_abort_is_taken_back() {
+    let mut world = healthy(5, r#"{ "previewReplicaCount": 4 }"#);
+    world.outcomes.insert("v2".to_owned(), Outcome::UpTo(4));
+    world.set_image("v2");
+    world.settle();
+    assert_eq!((world.replicas("v2"), world.served_by("active").as_str()), (5, "v1"));
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.outcomes.clear();
+    world.settle();
+    assert_eq!((world.replicas("v2"), world.served_by("active").as_str()), (5, "v1"));
+    world.patch_status(json!({ "abort": false }));
+    let plan = world.plan();
+    let resizes = plan.sets.iter().any(|action| match action {
+        SetAction::Patch { write, .. } => write.patch.pointer("/spec/replicas").is_some(),
+        _ => true,
+    });
+    assert!(!resizes && plan.services.len() == 1, "{:#?} {:#?}", plan.sets, plan.services);
+    world.settle();
+    assert_eq!((phase(&world).0, world.served_by("active").as_str()), (RolloutPhase::Healthy, "v2"));
+
+    // With a pause before the switch it is a preview again.
+    let mut world = waiting(5, r#"{ "autoPromotionEnabled": false, "previewReplicaCount": 4 }"#);
+    world.outcomes.insert("v2".to_owned(), Outcome::UpTo(4));
+    promote(&mut world);
+    world.patch_status(json!({ "abort": true }));
+    world.settle();
+    world.outcomes.clear();
+    world.settle();
+    assert_eq!(world.replicas("v2"), 5);
+    world.patch_status(json!({ "abort": false }));
+    world.settle();
+    assert_eq!((world.replicas("v2"), world.served_by("active").as_str()), (4, "v1"));
 }
 
 #[test]
