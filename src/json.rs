@@ -6,13 +6,54 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+/// How many fields that occur twice are told, as kube-apiserver does.
+const DUPLICATES_MAX: usize = 100;
+
+/// How many characters of a field's name are told: a path must not take more memory than what was read.
+const NAME_MAX: usize = 512;
+
 /// A JSON value, and what it holds twice.
 #[derive(Debug)]
 pub struct Json {
     /// The value.
     pub value: Value,
-    /// Paths of the fields that occur more than once, such as `spec.containers[0].image`; the last one counts.
-    pub duplicates: Vec<String>,
+    /// The fields that occur more than once, in the order in which they do so, 100 at most; the last one counts.
+    pub duplicates: Vec<FieldPath>,
+}
+
+/// The way to a field from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPath(pub Vec<Segment>);
+
+impl FieldPath {
+    /// Whether it ends with a field of this name.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        matches!(self.0.last(), Some(Segment::Field(field)) if field == name)
+    }
+}
+
+/// One part of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// A field of an object.
+    Field(String),
+    /// An item of a list, 0-based.
+    Index(usize),
+}
+
+/// As kube-apiserver writes it: `spec.containers[0].image`.
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Field(field) if position == 0 => f.write_str(field)?,
+                Segment::Field(field) => write!(f, ".{field}")?,
+                Segment::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads one value, with nothing but white space behind it.
@@ -26,15 +67,43 @@ pub fn read(bytes: &[u8]) -> Result<Json, serde_json::Error> {
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut duplicates = Vec::new();
-        let value = Node { path: "", duplicates: &mut duplicates }.deserialize(deserializer)?;
+        let value = Node { place: &Place::Root, duplicates: &mut duplicates }.deserialize(deserializer)?;
         Ok(Self { value, duplicates })
     }
 }
 
-/// A value on its way in: knows its path, to name keys that repeat.
+/// Where a value stands. What few values need, a path, is not made for each of them.
+enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Index(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    fn path(&self) -> FieldPath {
+        let (mut segments, mut place) = (Vec::new(), self);
+        loop {
+            place = match place {
+                Self::Root => break,
+                Self::Field(above, field) => {
+                    segments.push(Segment::Field(field.chars().take(NAME_MAX).collect()));
+                    above
+                }
+                Self::Index(above, index) => {
+                    segments.push(Segment::Index(*index));
+                    above
+                }
+            };
+        }
+        segments.reverse();
+        FieldPath(segments)
+    }
+}
+
+/// A value on its way in: knows its place, to name fields that repeat.
 struct Node<'a> {
-    path: &'a str,
-    duplicates: &'a mut Vec<String>,
+    place: &'a Place<'a>,
+    duplicates: &'a mut Vec<FieldPath>,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -79,8 +148,8 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, out.len());
-            match items.next_element_seed(Node { path: &path, duplicates: self.duplicates })? {
+            let place = Place::Index(self.place, out.len());
+            match items.next_element_seed(Node { place: &place, duplicates: self.duplicates })? {
                 Some(item) => out.push(item),
                 None => return Ok(Value::Array(out)),
             }
@@ -90,11 +159,15 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut out = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            let value = members.next_value_seed(Node { path: &path, duplicates: self.duplicates })?;
-            if out.insert(name, value).is_some() && !self.duplicates.contains(&path) {
-                self.duplicates.push(path);
+            let place = Place::Field(self.place, &name);
+            if out.contains_key(&name) && self.duplicates.len() < DUPLICATES_MAX {
+                let path = place.path();
+                if !self.duplicates.contains(&path) {
+                    self.duplicates.push(path);
+                }
             }
+            let value = members.next_value_seed(Node { place: &place, duplicates: self.duplicates })?;
+            out.insert(name, value);
         }
         Ok(Value::Object(out))
     }
@@ -104,12 +177,26 @@ impl<'de> Visitor<'de> for Node<'_> {
 mod tests {
     use super::*;
 
+    fn told(json: &Json) -> Vec<String> {
+        json.duplicates.iter().map(FieldPath::to_string).collect()
+    }
+
     #[test]
     fn json_is_read_as_serde_json_reads_it_and_repeats_are_listed() {
         let text = r#"{"a": [1, -2, 3.5, true, null, "x"], "b": {"c": 1, "c": 2, "d": [{"e": 1, "e": 1}]}}"#;
         let json = read(text.as_bytes()).unwrap();
         assert_eq!(json.value, serde_json::from_str::<Value>(text).unwrap());
-        assert_eq!(json.duplicates, ["b.c", "b.d[0].e"]);
+        assert_eq!(told(&json), ["b.c", "b.d[0].e"]);
+    }
+
+    #[test]
+    fn repeats_are_listed_in_their_order_once_and_not_for_ever() {
+        let json = read(br#"{"a": {"x": 1, "x": 2}, "a": {"x": 1, "x": 2, "x": 3}, "a": 1}"#).unwrap();
+        assert_eq!(told(&json), ["a.x", "a"]);
+        let json = read(br#"{"a": {"b": 1}, "a": {"c": 1, "c": 2}}"#).unwrap();
+        assert_eq!(told(&json), ["a", "a.c"]);
+        let many: Vec<String> = (0..500).map(|name| format!("\"{}\": 1", name / 2)).collect();
+        assert_eq!(read(format!("{{{}}}", many.join(",")).as_bytes()).unwrap().duplicates.len(), 100);
     }
 
     #[test]

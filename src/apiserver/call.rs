@@ -15,7 +15,7 @@ use super::resource::{Origin, ReadError, Resource, Rules, Scope, Subresource, Ve
 use super::state::{Author, State};
 use super::status::ApiError;
 use super::store::Key;
-use crate::json::Json;
+use crate::json::{FieldPath, Json};
 
 /// A resolved request.
 pub(crate) struct Call<'r> {
@@ -112,7 +112,11 @@ impl<'r> Call<'r> {
     }
 
     /// Deals with fields that are unknown or given twice, as the client wants it: a refusal in Strict, else warnings.
-    pub(crate) fn judge_fields(&mut self, unknown: &[String], duplicates: &[String]) -> Result<(), String> {
+    pub(crate) fn judge_fields(
+        &mut self,
+        unknown: &[String],
+        duplicates: &[FieldPath],
+    ) -> Result<(), String> {
         let unknown = unknown.iter().map(|field| format!("unknown field \"{field}\""));
         let texts: Vec<String> =
             unknown.chain(duplicates.iter().map(|field| format!("duplicate field \"{field}\""))).collect();

@@ -7,9 +7,10 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::{Fault, Location};
-use crate::json::Json;
+use crate::json::{FieldPath, Json, Segment};
+use crate::validate::Path;
 
-/// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 128).
+/// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 127).
 const DEEPEST: usize = 64;
 
 /// An object of a manifest.
@@ -60,15 +61,15 @@ impl Documents {
     }
 }
 
-/// A document that is not YAML; those behind it are not read.
+/// A document that cannot be read; those behind it are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not YAML: {why}")]
+#[error("{why}")]
 pub struct Malformed {
     /// Which document, 0-based.
     pub index: usize,
     /// The field, where one is to blame.
     pub field: String,
-    /// Why; ends with line and column, where they are known.
+    /// Why; names line and column, where they are known.
     pub why: String,
     /// Where reading stopped.
     pub location: Option<Location>,
@@ -96,20 +97,32 @@ pub fn read(manifest: &str) -> Result<Documents, Malformed> {
 }
 
 fn parse(manifest: &str) -> Result<Vec<Value>, Malformed> {
-    // A brace begins JSON nearly always; YAML in flow style is read as such if JSON it is not, and knows the lines of what stands twice.
-    if manifest.trim_start().starts_with(['{', '[']) {
-        let json = serde_json::Deserializer::from_str(manifest).into_iter::<Json>();
-        let values = json.map(|json| json.ok().filter(|json| json.duplicates.is_empty()));
-        if let Some(values) = values.collect::<Option<Vec<_>>>() {
-            return Ok(values.into_iter().map(|json| whole_numbers(json.value)).collect());
+    let values = match read_json(manifest) {
+        Some(documents) => {
+            let twice = documents.iter().map(|json| json.duplicates.first());
+            if let Some((index, path)) = twice.enumerate().find_map(|(index, path)| Some((index, path?))) {
+                return Err(repeated_in_json(manifest, index, path));
+            }
+            documents.into_iter().map(|json| json.value).collect()
         }
-    }
-    let mut reader = manifest.as_bytes();
-    let mut values = Vec::new();
+        None => read_yaml(manifest)?,
+    };
+    Ok(values.into_iter().map(whole_numbers).collect())
+}
+
+/// A brace begins JSON nearly always; where it begins YAML in flow style, this is `None`.
+fn read_json(manifest: &str) -> Option<Vec<Json>> {
+    let begins = manifest.trim_start().starts_with(['{', '[']);
+    let json = serde_json::Deserializer::from_str(manifest).into_iter::<Json>();
+    begins.then(|| json.collect::<Result<_, _>>().ok()).flatten()
+}
+
+fn read_yaml(manifest: &str) -> Result<Vec<Value>, Malformed> {
+    let (mut reader, mut values) = (manifest.as_bytes(), Vec::new());
     for document in serde_saphyr::read_with_options::<_, Value>(&mut reader, options()) {
         match document {
             Ok(Value::Null) => {}
-            Ok(value) => values.push(whole_numbers(value)),
+            Ok(value) => values.push(value),
             Err(error) => return Err(malformed(manifest, values.len(), &error)),
         }
     }
@@ -128,17 +141,50 @@ pub(super) fn options() -> serde_saphyr::Options {
 fn malformed(manifest: &str, index: usize, error: &serde_saphyr::Error) -> Malformed {
     let location =
         error.location().map(|location| Location { line: location.line(), column: location.column() });
-    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
-        let field = twice(manifest, index).or_else(|| key.clone()).unwrap_or_default();
-        let at = location.map(|location| format!(" at line {}, column {}", location.line, location.column));
-        let why = format!("{field:?} stands twice; keep one of them{}", at.unwrap_or_default());
-        return Malformed { index, field, why, location };
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().unwrap_or_default();
+            // Another one may come first where this one has no path: numbers.
+            let path = twice(manifest, index).filter(|path| path.is_named(key));
+            repeated(index, path.as_ref(), key, location)
+        }
+        _ => {
+            let why = format!("is not YAML: {}", error.without_snippet());
+            Malformed { index, field: String::new(), why, location }
+        }
     }
-    Malformed { index, field: String::new(), why: error.without_snippet().to_string(), location }
 }
 
-/// The path of the first field that a document has twice.
-fn twice(manifest: &str, index: usize) -> Option<String> {
+/// A field that stands twice in JSON; as YAML, its line is known.
+fn repeated_in_json(manifest: &str, index: usize, path: &FieldPath) -> Malformed {
+    let told = repeated(index, Some(path), "", None);
+    let located = read_yaml(manifest).err().filter(|malformed| malformed.field == told.field);
+    located.unwrap_or(told)
+}
+
+fn repeated(index: usize, path: Option<&FieldPath>, key: &str, location: Option<Location>) -> Malformed {
+    let field = path.map(field_of).unwrap_or_default();
+    let named = if field.is_empty() { key } else { &field };
+    let again = location.map(|at| format!(", again at line {}, column {}", at.line, at.column));
+    let why = format!("{named:?} stands twice{}; keep one of them", again.unwrap_or_default());
+    Malformed { index, field, why, location }
+}
+
+/// The path as field violations have it.
+fn field_of(path: &FieldPath) -> String {
+    let mut fields = Path::default();
+    for segment in &path.0 {
+        fields = match segment {
+            Segment::Index(index) => fields.index(*index),
+            Segment::Field(field) if field.contains(['.', '/']) => fields.key(field),
+            Segment::Field(field) => fields.field(field.clone()),
+        };
+    }
+    fields.to_string()
+}
+
+/// The first field that a document has twice.
+fn twice(manifest: &str, index: usize) -> Option<FieldPath> {
     let mut options = options();
     options.duplicate_keys = DuplicateKeyPolicy::LastWins;
     let mut reader = manifest.as_bytes();
@@ -283,21 +329,29 @@ mod tests {
         for (manifest, place, location) in [
             ("kind: A\n---\nmetadata:\n  labels:\n    a: x\n    a: x\n", "[1].metadata.labels.a", (6, 5)),
             ("---\n---\nspec:\n- {b: 1}\n- {b: 1, b: 2}\n", "[0].spec[1].b", (5, 10)),
+            ("spec: {a: 1}\nspec: {b: 1, b: 2}\n", "[0].spec", (2, 1)),
+            ("labels: {a.b/c: 1, a.b/c: 1}\n", "[0].labels[a.b/c]", (1, 20)),
             ("{\"kind\": \"A\",\n \"spec\": {\"n\": 1, \"n\": 1}}", "[0].spec.n", (2, 19)),
         ] {
             let malformed = read(manifest).unwrap_err();
             let (line, column) = location;
-            assert_eq!(
-                (malformed.place().as_str(), malformed.location),
-                (place, Some(Location { line, column }))
-            );
-            let (_, field) = place.split_once('.').unwrap();
-            assert_eq!(
-                malformed.to_string(),
-                format!(
-                    "is not YAML: {field:?} stands twice; keep one of them at line {line}, column {column}"
-                )
-            );
+            assert_eq!((&*malformed.place(), malformed.location), (place, Some(Location { line, column })));
+            let field = &place[3..].trim_start_matches('.');
+            let why =
+                format!("{field:?} stands twice, again at line {line}, column {column}; keep one of them");
+            assert_eq!(malformed.to_string(), why);
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_told_where_its_path_or_its_line_is_not_known() {
+        for (manifest, place, why) in [
+            ("a: {7: x, 7: x}", "[0]", "\"7\" stands twice, again at line 1, column 11; keep one of them"),
+            ("a: {b: x, b: x\n", "[0]", "\"b\" stands twice, again at line 1, column 11; keep one of them"),
+            ("{\"b\": 1}\n{\"b\": 1, \"b\": 2}", "[1].b", "\"b\" stands twice; keep one of them"),
+        ] {
+            let malformed = read(manifest).unwrap_err();
+            assert_eq!((&*malformed.place(), &*malformed.to_string()), (place, why));
         }
     }
 

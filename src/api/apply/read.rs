@@ -29,7 +29,7 @@ pub(super) fn items(manifest: &str, namespace: &str) -> Result<Vec<Item>, Error>
     if found.faults.is_empty() { Ok(found.items) } else { Err(Error::invalid(found.faults)) }
 }
 
-/// The message ends with line and column of its own accord; machines get them apart.
+/// The message names line and column of its own accord; machines get them apart.
 fn malformed(malformed: &Malformed) -> Error {
     let error =
         Error::field(malformed.place(), malformed.to_string()).with("document", malformed.index.to_string());

@@ -18,7 +18,7 @@ use crate::apiserver::resource::{Origin, Subresource};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
 use crate::apiserver::strategic::{self, GoText, PatchError};
-use crate::json::{self, Json};
+use crate::json::{self, FieldPath, Json};
 
 /// Most operations of a JSON patch (apiserver's `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
@@ -34,8 +34,8 @@ const DEPTH_MAX: usize = 128;
 /// A patch, not yet applied.
 pub(super) enum Patch {
     Json(json_patch::Patch),
-    Merge { value: Value, duplicates: Vec<String> },
-    Strategic { go_type: &'static str, value: Map<String, Value>, duplicates: Vec<String> },
+    Merge { value: Value, duplicates: Vec<FieldPath> },
+    Strategic { go_type: &'static str, value: Map<String, Value>, duplicates: Vec<FieldPath> },
 }
 
 impl Patch {
@@ -155,7 +155,7 @@ fn strategic_patch(go_type: &'static str, body: Json) -> Result<Patch, ApiError>
 }
 
 /// Applies a patch to a document; returns the document and the patch's own repeated fields.
-pub(super) fn applied(patch: &Patch, document: Value) -> Result<(Value, &[String]), ApiError> {
+pub(super) fn applied(patch: &Patch, document: Value) -> Result<(Value, &[FieldPath]), ApiError> {
     let mut document = document;
     match patch {
         Patch::Json(operations) => {
