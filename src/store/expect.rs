@@ -100,7 +100,7 @@ impl Own {
         self.expect(object, rollout, Expectation::Unsure);
     }
 
-    /// Whether it is seen to already that an object is shown, or read afresh.
+    /// Whether something is expected of an object, so that it will be shown or read afresh.
     #[must_use]
     pub fn expects(&self, object: &ObjectId) -> bool {
         self.lock().open.contains_key(object)

@@ -303,10 +303,11 @@ impl<'de> Deserialize<'de> for PodRecord {
         let init = status.init_container_statuses.into_iter().map(|container| container.record(true));
         let containers = status.container_statuses.into_iter().map(|container| container.record(false));
         let owners = metadata.owner_references.as_deref().unwrap_or_default();
-        let of_controller = |field: &str| controller(owners)?.get(field)?.as_str().map(str::to_owned);
+        let of_controller = |field: &str| controller(owners)?.get(field)?.as_str();
+        let is_of_set = of_controller("kind") == Some("ReplicaSet");
         Ok(Self {
-            controller: of_controller("uid"),
-            controller_name: of_controller("name"),
+            controller: of_controller("uid").map(str::to_owned),
+            controller_name: of_controller("name").filter(|_| is_of_set).map(str::to_owned),
             created: metadata.creation_timestamp.unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
             node: spec.node_name,

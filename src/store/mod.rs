@@ -250,6 +250,10 @@ impl Store {
     /// Such a ReplicaSet by its UID, with its rollout, while pods of it are to stay.
     #[must_use]
     pub fn unknown_set(&self, uid: &str) -> Option<(Key, Key)> {
+        // Nearly all pods' sets are known, and there may be thousands of pods.
+        if self.sets.key_of(uid).is_some() {
+            return None;
+        }
         let pods = self.pods.controlled_by(uid);
         self.unknown_by_pod(pods.iter().find(|pod| !pod.terminating && !pod.has_ended())?)
     }
@@ -259,8 +263,9 @@ impl Store {
         let (rollout, _) = set.rsplit_once('-')?;
         let namespace = Key::of(pod).namespace;
         let (set, rollout) = (Key::new(&*namespace, set), Key::new(&*namespace, rollout));
-        let is_unknown = self.sets.key_of(uid).is_none() && self.rollouts.version(&rollout).is_some();
-        is_unknown.then_some((set, rollout))
+        // One of the same name has come in the place of one that is gone.
+        let is_known = self.sets.key_of(uid).is_some() || self.sets.version(&set).is_some();
+        (!is_known && self.rollouts.version(&rollout).is_some()).then_some((set, rollout))
     }
 
     /// Those that a status names, which may have no pods (seed 13579).

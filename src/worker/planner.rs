@@ -106,6 +106,8 @@ pub(super) struct Planner {
     pub(super) asking: Arc<Mutex<HashSet<Key>>>,
     /// When ReplicaSets of a rollout that are in no watch are read again.
     pub(super) unwatched: HashMap<Key, Timestamp>,
+    /// ReplicaSets, by UID, that were looked for because only pods told of them, with their rollouts.
+    sought: HashMap<String, Key>,
     known: HashMap<Key, Known>,
     /// Rollouts whose pods lack labels or annotations.
     labelling: Progress,
@@ -150,6 +152,7 @@ impl Planner {
             errands: TaskTracker::new(),
             asking: Arc::default(),
             unwatched: HashMap::new(),
+            sought: HashMap::new(),
             known: HashMap::new(),
             labelling: Progress::default(),
         }
@@ -199,14 +202,19 @@ impl Planner {
         }
     }
 
-    /// One that pods tell of first: it lost its label while the API server was away, and before any list had it (seed 8356). Its rollout.
-    fn suspect_unknown_set(&self, uid: &str) -> Option<Key> {
+    /// A ReplicaSet that only its pods tell of: it lost its label while the API server was away, before any list had it (seed 8356). It
+    /// is looked for once; gives its rollout, which waits for that.
+    fn suspect_set_of_pods(&mut self, uid: &str) -> Option<Key> {
+        if self.sought.contains_key(uid) {
+            return None;
+        }
         let (set, rollout) = self.shared.store.unknown_set(uid)?;
         let set = ObjectId::ReplicaSet(set);
         if self.shared.store.own.expects(&set) {
             // One that was created a moment ago.
             return None;
         }
+        self.sought.insert(uid.to_owned(), rollout.clone());
         self.shared.store.own.suspect(set, &rollout);
         Some(rollout)
     }
@@ -227,41 +235,43 @@ impl Planner {
         }
     }
 
-    fn note(&self, changed: &Changed) {
-        let store = &self.shared.store;
+    fn note(&mut self, changed: &Changed) {
+        let shared = Arc::clone(&self.shared);
+        let store = &shared.store;
         match changed {
-            Changed::Rollout(key, _) => self.shared.wake(key),
+            Changed::Rollout(key, _) => shared.wake(key),
             Changed::Below { uid, .. } => {
                 if let Some(key) = store.rollouts.key_of(uid) {
-                    self.shared.wake(&key);
+                    shared.wake(&key);
                 }
             }
-            // Plans are made from sets; their pods show in the sets' status, except while they are restarted or labelled.
+            // Plans are made from sets; their pods show in the sets' status, except while they are restarted or labelled, or tell of a
+            // set that is in no cache.
             Changed::BelowSet { uid, .. } => {
-                if let Some(key) = self.looking_at_pods(uid).or_else(|| self.suspect_unknown_set(uid)) {
-                    self.shared.wake(&key);
+                if let Some(key) = self.looking_at_pods(uid).or_else(|| self.suspect_set_of_pods(uid)) {
+                    shared.wake(&key);
                 }
             }
             Changed::Service(service) => {
                 for key in store.rollouts_of_service(service) {
-                    self.shared.wake(&key);
+                    shared.wake(&key);
                 }
             }
             Changed::SetLeft { set, rollout } => {
                 if let Some(key) = store.rollouts.key_of(rollout) {
                     store.own.suspect(ObjectId::ReplicaSet(set.clone()), &key);
-                    self.shared.wake(&key);
+                    shared.wake(&key);
                 }
             }
             Changed::Workload { namespace, name } => {
                 for key in store.rollouts_of_workload(namespace, name) {
-                    self.shared.wake(&key);
+                    shared.wake(&key);
                 }
             }
             Changed::Plugins => self.wake_all(),
             Changed::Orphan { namespace } => {
                 for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
-                    self.shared.wake(&Key::of(&*rollout));
+                    shared.wake(&Key::of(&*rollout));
                 }
             }
         }
@@ -466,6 +476,7 @@ impl Planner {
         self.shared.calls.take_back(key);
         self.labelling.forget(&self.shared, key);
         self.unwatched.remove(key);
+        self.sought.retain(|_, rollout| rollout != key);
         if let Some(record) = self.shared.store.rollouts.get(key) {
             let Err(error) = &record.decoded else { return };
             let message =
