@@ -7,8 +7,11 @@ use crate::lens::Lens;
 use crate::program::{Act, Fortune, Program, Strategy};
 use crate::run::simulate;
 
-/// Each is found within so many programs; what these do not show is judged too kindly.
+/// Each is found within so many programs.
 const PROGRAMS: u64 = 500;
+
+/// And within so many of those that it may show in; what these do not show is judged too kindly.
+const ELIGIBLE: usize = 12;
 
 /// A rule that is broken.
 struct Sabotage {
@@ -247,11 +250,12 @@ fn make_ready(pod: &mut Value) {
 /// Runs programs until one shows it.
 fn look_for(sabotage: &Sabotage) {
     let Sabotage { name, lens, shows_in, finding } = sabotage;
-    let programs = (1..=PROGRAMS).map(Program::of).filter(shows_in);
+    let programs = (1..=PROGRAMS).map(Program::of).filter(shows_in).take(ELIGIBLE);
     let mut others = Vec::new();
     for program in programs {
         let error = simulate(&program, Some(*lens)).error.unwrap_or_default();
         if error.contains(finding) {
+            assert_eq!(simulate(&program, None).error, None, "{name}: so is what is not broken");
             println!("{name}: found by seed {}, after {} others: {error}", program.seed, others.len());
             return;
         }

@@ -13,6 +13,9 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use rolloutd::crd::{Rollout, Rounding, Strategy, keys};
 
+/// How long a write may take to arrive.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(5);
+
 /// Who wrote a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -49,8 +52,8 @@ pub struct Properties {
     active: (String, String),
     /// What promotion requires, by the specs that the controller may act on.
     required: Vec<(i64, i32)>,
-    /// What it required by specs since which a newer one was observed, and when that was: a write that was decided by them may still
-    /// be on its way (seed 41008).
+    /// What outdated specs required, and when a newer one was observed: a write that was decided by them may still be on its way
+    /// (seed 41008).
     was_required: VecDeque<(Timestamp, i32)>,
     /// How many of our resizes were judged by the limits, and how many were not.
     pub judged: Judged,
@@ -184,8 +187,7 @@ impl Properties {
 
     /// What a blue-green spec requires; other strategies require nothing, and blue-green has no limits of sizes.
     fn blue_green(&mut self, rollout: &Rollout, generation: i64, observed: i64) {
-        let (now, since) = (self.now, self.since());
-        self.was_required.retain(|(until, _)| *until > since);
+        let now = self.now;
         let outdated = self.required.extract_if(.., |(of, _)| *of < observed);
         self.was_required.extend(outdated.map(|(_, required)| (now, required)));
         if let Ok(Strategy::BlueGreen(strategy)) = rollout.spec.strategy() {
@@ -213,15 +215,12 @@ impl Properties {
         if !self.has_set(&hash) && self.disturbed.is_some_and(|until| self.now < until) {
             return Ok(());
         }
+        let least = self.least_required();
         let available = |hash: &str, since: Timestamp| {
             let set = self.sets.values().find(|set| !hash.is_empty() && set.hash == hash);
             set.map_or(0, |set| set.available_since(since))
         };
-        let since = self.since();
-        let was_required =
-            self.was_required.iter().filter(|(until, _)| *until > since).map(|(_, least)| *least);
-        let least = self.required.iter().map(|(_, least)| *least).chain(was_required).min().unwrap_or(0);
-        let could_be = available(&hash, since);
+        let could_be = available(&hash, self.since());
         let is_way_back = self.rollout.as_ref().is_some_and(|rollout| rollout.status().stable_rs() == hash);
         ensure!(
             could_be >= least
@@ -229,6 +228,15 @@ impl Properties {
             "the active Service goes from {before:?} to {hash:?} with {could_be} of {least} pods"
         );
         Ok(())
+    }
+
+    /// The least that a spec requires of a switch that arrives now; nothing where no spec that may be acted on is blue-green.
+    fn least_required(&mut self) -> i32 {
+        let under_way = self.now.checked_sub(self.memory.min(UNDER_WAY)).unwrap_or(Timestamp::MIN);
+        self.was_required.retain(|(until, _)| *until > under_way);
+        let least = self.required.iter().map(|(_, least)| *least).min();
+        let was_least = self.was_required.iter().map(|(_, least)| *least).min();
+        least.map_or(0, |least| least.min(was_least.unwrap_or(least)))
     }
 
     fn set(&mut self, set: &ReplicaSet, by: By) -> anyhow::Result<()> {
