@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::hash::{FieldPath, PathElement};
+
 /// How many fields that occur twice are told, as kube-apiserver does.
 const DUPLICATES_MAX: usize = 100;
 
@@ -19,41 +21,6 @@ pub struct Json {
     pub value: Value,
     /// The fields that occur more than once, in the order in which they do so, 100 at most; the last one counts.
     pub duplicates: Vec<FieldPath>,
-}
-
-/// The way to a field from the root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath(pub Vec<Segment>);
-
-impl FieldPath {
-    /// Whether it ends with a field of this name.
-    #[must_use]
-    pub fn is_named(&self, name: &str) -> bool {
-        matches!(self.0.last(), Some(Segment::Field(field)) if field == name)
-    }
-}
-
-/// One part of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// A field of an object.
-    Field(String),
-    /// An item of a list, 0-based.
-    Index(usize),
-}
-
-/// As kube-apiserver writes it: `spec.containers[0].image`.
-impl fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, segment) in self.0.iter().enumerate() {
-            match segment {
-                Segment::Field(field) if position == 0 => f.write_str(field)?,
-                Segment::Field(field) => write!(f, ".{field}")?,
-                Segment::Index(index) => write!(f, "[{index}]")?,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Reads one value, with nothing but white space behind it.
@@ -81,22 +48,15 @@ enum Place<'a> {
 
 impl Place<'_> {
     fn path(&self) -> FieldPath {
-        let (mut segments, mut place) = (Vec::new(), self);
-        loop {
-            place = match place {
-                Self::Root => break,
-                Self::Field(above, field) => {
-                    segments.push(Segment::Field(field.chars().take(NAME_MAX).collect()));
-                    above
-                }
-                Self::Index(above, index) => {
-                    segments.push(Segment::Index(*index));
-                    above
-                }
-            };
-        }
-        segments.reverse();
-        FieldPath(segments)
+        let (mut path, element) = match self {
+            Self::Root => return FieldPath::default(),
+            Self::Field(above, field) => {
+                (above.path(), PathElement::Field(field.chars().take(NAME_MAX).collect()))
+            }
+            Self::Index(above, index) => (above.path(), PathElement::Index(*index)),
+        };
+        path.push(element);
+        path
     }
 }
 

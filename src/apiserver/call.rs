@@ -15,7 +15,8 @@ use super::resource::{Origin, ReadError, Resource, Rules, Scope, Subresource, Ve
 use super::state::{Author, State};
 use super::status::ApiError;
 use super::store::Key;
-use crate::json::{FieldPath, Json};
+use crate::hash::FieldPath;
+use crate::json::Json;
 
 /// A resolved request.
 pub(crate) struct Call<'r> {

@@ -7,7 +7,8 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::{Fault, Location};
-use crate::json::{FieldPath, Json, Segment};
+use crate::hash::{FieldPath, PathElement};
+use crate::json::Json;
 use crate::validate::Path;
 
 /// How deep YAML may be nested: a rollout with everything takes about 25 levels, and each costs stack (JSON has its own limit, 127).
@@ -145,7 +146,8 @@ fn malformed(manifest: &str, index: usize, error: &serde_saphyr::Error) -> Malfo
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or_default();
             // Another one may come first where this one has no path: numbers.
-            let path = twice(manifest, index).filter(|path| path.is_named(key));
+            let is_it = |path: &FieldPath| matches!(path.elements().last(), Some(PathElement::Field(name)) if name == key);
+            let path = twice(manifest, index).filter(is_it);
             repeated(index, path.as_ref(), key, location)
         }
         _ => {
@@ -173,11 +175,12 @@ fn repeated(index: usize, path: Option<&FieldPath>, key: &str, location: Option<
 /// The path as field violations have it.
 fn field_of(path: &FieldPath) -> String {
     let mut fields = Path::default();
-    for segment in &path.0 {
-        fields = match segment {
-            Segment::Index(index) => fields.index(*index),
-            Segment::Field(field) if field.contains(['.', '/']) => fields.key(field),
-            Segment::Field(field) => fields.field(field.clone()),
+    for element in path.elements() {
+        fields = match element {
+            PathElement::Index(index) => fields.index(*index),
+            PathElement::Key(key) => fields.key(key),
+            PathElement::Field(field) if field.contains(['.', '/']) => fields.key(field),
+            PathElement::Field(field) => fields.field(field.clone()),
         };
     }
     fields.to_string()

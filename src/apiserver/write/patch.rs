@@ -18,7 +18,8 @@ use crate::apiserver::resource::{Origin, Subresource};
 use crate::apiserver::state::State;
 use crate::apiserver::status::{ApiError, GroupKind};
 use crate::apiserver::strategic::{self, GoText, PatchError};
-use crate::json::{self, FieldPath, Json};
+use crate::hash::FieldPath;
+use crate::json::{self, Json};
 
 /// Most operations of a JSON patch (apiserver's `maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
