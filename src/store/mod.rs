@@ -250,10 +250,6 @@ impl Store {
     /// Such a ReplicaSet by its UID, with its rollout, while pods of it are to stay.
     #[must_use]
     pub fn unknown_set(&self, uid: &str) -> Option<(Key, Key)> {
-        // Nearly all pods' sets are known, and there may be thousands of pods.
-        if self.sets.key_of(uid).is_some() {
-            return None;
-        }
         let pods = self.pods.controlled_by(uid);
         self.unknown_by_pod(pods.iter().find(|pod| !pod.terminating && !pod.has_ended())?)
     }

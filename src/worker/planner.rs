@@ -236,51 +236,55 @@ impl Planner {
     }
 
     fn note(&mut self, changed: &Changed) {
-        let shared = Arc::clone(&self.shared);
-        let store = &shared.store;
+        let store = &self.shared.store;
         match changed {
-            Changed::Rollout(key, _) => shared.wake(key),
+            Changed::Rollout(key, _) => self.shared.wake(key),
             Changed::Below { uid, .. } => {
                 if let Some(key) = store.rollouts.key_of(uid) {
-                    shared.wake(&key);
+                    self.shared.wake(&key);
                 }
             }
             // Plans are made from sets; their pods show in the sets' status, except while they are restarted or labelled, or tell of a
             // set that is in no cache.
             Changed::BelowSet { uid, .. } => {
-                if let Some(key) = self.looking_at_pods(uid).or_else(|| self.suspect_set_of_pods(uid)) {
-                    shared.wake(&key);
+                // Nearly always the set is known, and there may be thousands of pods.
+                let key = match store.sets.key_of(uid) {
+                    Some(set) => self.looking_at_pods(&set),
+                    None => self.suspect_set_of_pods(uid),
+                };
+                if let Some(key) = key {
+                    self.shared.wake(&key);
                 }
             }
             Changed::Service(service) => {
                 for key in store.rollouts_of_service(service) {
-                    shared.wake(&key);
+                    self.shared.wake(&key);
                 }
             }
             Changed::SetLeft { set, rollout } => {
                 if let Some(key) = store.rollouts.key_of(rollout) {
                     store.own.suspect(ObjectId::ReplicaSet(set.clone()), &key);
-                    shared.wake(&key);
+                    self.shared.wake(&key);
                 }
             }
             Changed::Workload { namespace, name } => {
                 for key in store.rollouts_of_workload(namespace, name) {
-                    shared.wake(&key);
+                    self.shared.wake(&key);
                 }
             }
             Changed::Plugins => self.wake_all(),
             Changed::Orphan { namespace } => {
                 for rollout in store.rollouts.page(Some(namespace), None, usize::MAX) {
-                    shared.wake(&Key::of(&*rollout));
+                    self.shared.wake(&Key::of(&*rollout));
                 }
             }
         }
     }
 
     /// The rollout of a ReplicaSet, while its pods are being restarted or watched, or lack labels or annotations.
-    fn looking_at_pods(&self, set: &str) -> Option<Key> {
+    fn looking_at_pods(&self, set: &Key) -> Option<Key> {
         let store = &self.shared.store;
-        let set = store.sets.get(&store.sets.key_of(set)?)?;
+        let set = store.sets.get(set)?;
         let key = store.rollouts.key_of(set.set.controller()?)?;
         let rollout = store.rollouts.get(&key)?;
         let restarts = rollout.decoded.as_ref().is_ok_and(|rollout| restart::is_asked_for(rollout));
